@@ -1,0 +1,1 @@
+"""Explore a running Linux kernel with eBPF from a notebook."""
