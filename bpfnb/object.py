@@ -1,0 +1,280 @@
+"""A loaded BPF object: programs, maps, streams and global variables under one name, attached and detached as one."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any
+
+import pandas as pd
+
+from bpfnb.compile import BpfElf, Source
+from bpfnb.cost import Cost, meter
+from bpfnb.errors import AttachError, Diagnostic, UnknownName, nearest
+from bpfnb.frames import MapFrame, Stream, pump
+from bpfnb.frames.layout import Layout
+from bpfnb.kernel.backend import Backend, LoadedObject, MapInfo, ProgramStats
+from bpfnb.program import Program
+from bpfnb.variables import Vars
+
+__all__ = ["STREAM_KINDS", "BpfObject", "objects"]
+
+STREAM_KINDS = frozenset({"ringbuf", "perf_event_array"})
+
+objects: dict[str, BpfObject] = {}
+"""The live objects of this process by name."""
+
+
+class BpfObject:
+    """What a ``%%bpf`` cell makes. Get one from :func:`bpfnb.load`.
+
+    Maps, streams and programs are attributes (``io.lat``, ``io.events``) and items of ``maps``, ``streams`` and
+    ``programs``; global variables are attributes of ``vars``. ``state`` is one of ``loaded`` (nothing attached yet),
+    ``attached``, ``paused``, ``stopped`` (detached for good, maps and frames readable) and ``closed`` (nothing left
+    in the kernel; what streams had collected stays readable). As a context manager it closes itself.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        elf: BpfElf,
+        loaded: LoadedObject,
+        backend: Backend,
+        *,
+        options: Mapping[str, Mapping[str, Any]],
+        rows: int | None = None,
+        watchdog: float | None = None,
+    ) -> None:
+        self.name = name
+        self.elf = elf
+        self.loaded = loaded
+        self.backend = backend
+        self.watchdog = watchdog
+        self.note = ""
+        self.state = "loaded"
+        self._lock = threading.RLock()
+        self.programs = {n: Program(self, info, options.get(n, {})) for n, info in loaded.programs.items()}
+        self.vars = Vars(loaded, elf.btf)
+        self.streams: dict[str, Stream] = {}
+        self.maps: dict[str, MapFrame] = {}
+        provenance = {
+            "object": name,
+            "kernel": backend.release,
+            "btf": elf.btf.hash,
+            "compiler": elf.compiler,
+            "source": elf.key,
+        }
+        for map_name, info in loaded.maps.items():
+            if info.internal:
+                continue
+            if info.kind in STREAM_KINDS:
+                self.streams[map_name] = self._stream(info, provenance, rows)
+            else:
+                self.maps[map_name] = MapFrame(
+                    map_name, loaded, info, elf.btf, provenance=provenance, lost=self._counted(map_name, "full")
+                )
+        for stream in self.streams.values():
+            pump.add(stream)
+
+    @property
+    def source(self) -> Source:
+        return self.elf.source
+
+    @property
+    def warnings(self) -> Sequence[Diagnostic]:
+        """The compiler's warnings, at the cell's lines."""
+        return self.elf.warnings
+
+    def _stream(self, info: MapInfo, provenance: Mapping[str, str], rows: int | None) -> Stream:
+        layouts = [Layout.of(self.elf.btf, event.type_id) for event in self.elf.events.get(info.name, ()) if event.type_id]
+        stream = Stream(
+            info.name,
+            self.loaded.reader(info.name),
+            layouts,
+            lost=self._counted(info.name, "lost"),
+            provenance=provenance,
+        )
+        if rows is not None:
+            stream.limit(rows=rows)
+        return stream
+
+    def _counted(self, map_name: str, what: str) -> Any:
+        """A function that sums the in-kernel counters that the compiled code keeps for a map."""
+        sections = {info.internal: name for name, info in self.loaded.maps.items() if info.internal}
+        places = [
+            (sections[counter.section], counter.offset)
+            for counter in self.elf.counters.get(map_name, ())
+            if counter.what == what and counter.section in sections
+        ]
+
+        def total() -> int:
+            return sum(int.from_bytes(self.loaded.read_bytes(m, offset, 8), "little") for m, offset in places)
+
+        return total
+
+    # Attachment
+
+    def attach(self) -> BpfObject:
+        """Attach every program whose section or options say where. All or none: a failure detaches the others."""
+        with self._lock:
+            try:
+                for program in self.programs.values():
+                    if program.attaches and not program.attached:
+                        self._attach_program(program, program._options)
+            except BaseException:
+                self.detach()
+                raise
+        return self
+
+    def detach(self) -> None:
+        """Detach every program; the object stays loaded."""
+        with self._lock:
+            for program in self.programs.values():
+                self._detach_program(program)
+
+    def pause(self) -> None:
+        """Detach, until :meth:`resume`. Maps keep their contents."""
+        with self._lock:
+            if self.state == "attached":
+                self.detach()
+                self.state = "paused"
+
+    def resume(self) -> None:
+        """Attach again after :meth:`pause`."""
+        with self._lock:
+            if self.state == "paused":
+                self.attach()
+
+    def stop(self, note: str = "") -> None:
+        """Detach for good. Maps stay readable and streams keep what they have, until :meth:`close`."""
+        with self._lock:
+            if self.state in ("stopped", "closed"):
+                return
+            self.detach()
+            for stream in self.streams.values():
+                stream.drain()
+            self.state, self.note = "stopped", note
+            meter.forget(self)
+
+    def close(self) -> None:
+        """Detach and release everything. Streams keep the rows they have; maps are gone with the kernel's."""
+        with self._lock:
+            if self.state == "closed":
+                return
+            self.stop()
+            for stream in self.streams.values():
+                pump.remove(stream)
+                stream.close()
+            self.loaded.close()
+            self.state = "closed"
+            if objects.get(self.name) is self:
+                del objects[self.name]
+
+    def _attach_program(self, program: Program, options: Mapping[str, Any]) -> None:
+        with self._lock:
+            link = self.loaded.attach(program.name, **options)
+            program._links.append(link)
+            self.state, self.note = "attached", ""
+            meter.watch(self)
+
+    def _detach_program(self, program: Program) -> None:
+        with self._lock:
+            while program._links:
+                self.loaded.detach(program._links.pop())
+            if self.state == "attached" and not any(p.attached for p in self.programs.values()):
+                self.state = "loaded"
+
+    # Cost
+
+    def read_stats(self) -> Mapping[str, ProgramStats]:
+        return self.loaded.stats()
+
+    def statistics(self) -> AbstractContextManager[object]:
+        return self.backend.statistics()
+
+    def costs(self) -> dict[str, Cost]:
+        """Cost by program. Looking keeps the kernel's statistics on for five seconds."""
+        if self.state == "attached":
+            meter.look()
+        return meter.costs(self)
+
+    def stats(self) -> pd.DataFrame:
+        """One row a program: section, attached, run_count, run_time_ns, avg_ns, runs_per_s, cpu_share.
+
+        Counts cover the seconds in which statistics were on (``seconds``); shares are of one CPU.
+        """
+        costs = self.costs()
+        rows = []
+        for name, program in self.programs.items():
+            cost = costs.get(name, Cost())
+            rows.append(
+                {
+                    "program": name,
+                    "section": program.section,
+                    "attached": program.attached,
+                    "run_count": cost.run_count,
+                    "run_time_ns": cost.run_time_ns,
+                    "avg_ns": cost.average_ns,
+                    "runs_per_s": cost.runs_per_second,
+                    "cpu_share": cost.cpu_share,
+                    "seconds": cost.seconds,
+                }
+            )
+        return pd.DataFrame(rows).set_index("program") if rows else pd.DataFrame()
+
+    @property
+    def cpu_share(self) -> float:
+        """Share of one CPU that the programs took over the last five seconds; NaN before it was measured."""
+        return meter.share(self)
+
+    def too_costly(self, share: float) -> None:
+        """The watchdog's verdict: stop and say why."""
+        limit = self.watchdog or 0.0
+        self.stop(
+            f"stopped by the watchdog: its programs took {share:.0%} of a CPU over 5 s, the limit is {limit:.0%} "
+            f"(watchdog=None or another share changes that)"
+        )
+
+    # Names
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        for family in (self.streams, self.maps, self.programs):
+            if name in family:
+                return family[name]
+        known = [*self.streams, *self.maps, *self.programs]
+        close = nearest(name, known)
+        raise UnknownName(
+            f"'{self.name}' has no map, stream or program '{name}'",
+            hints=[f"did you mean {', '.join(close)}?" if close else f"it has: {', '.join(known) or 'none'}"],
+        )
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.streams, *self.maps, *self.programs]
+
+    def __enter__(self) -> BpfObject:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self.streams, *self.maps])
+
+    def __repr__(self) -> str:
+        with contextlib.suppress(ImportError):
+            from bpfnb.views import object_text
+
+            return object_text(self)
+        return f"<BpfObject {self.name} {self.state}>"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        from bpfnb.views import object_html, object_text
+
+        return {"text/plain": object_text(self), "text/html": object_html(self)}

@@ -1,0 +1,106 @@
+"""One program of a loaded object: its attachment, its cost, and running it by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bpfnb.cost import Cost
+from bpfnb.errors import BpfnbError
+from bpfnb.frames.layout import Layout
+from bpfnb.kernel.backend import ProgramInfo
+
+if TYPE_CHECKING:
+    from bpfnb.object import BpfObject
+
+__all__ = ["Program"]
+
+
+class Program:
+    """A program of a :class:`~bpfnb.object.BpfObject`, by ``obj.programs["name"]``."""
+
+    __slots__ = ("_links", "_object", "_options", "info")
+
+    def __init__(self, obj: BpfObject, info: ProgramInfo, options: Mapping[str, Any]) -> None:
+        self._object = obj
+        self.info = info
+        self._options = dict(options)
+        self._links: list[int] = []
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @property
+    def section(self) -> str:
+        """The ELF section, which names the program's type and hook in libbpf's terms."""
+        return self.info.section
+
+    @property
+    def kind(self) -> str:
+        return self.info.kind
+
+    @property
+    def attached(self) -> bool:
+        return bool(self._links)
+
+    @property
+    def attaches(self) -> bool:
+        """Whether attaching the object attaches this program: its section or the given options say where."""
+        return self.info.auto_attach or bool(self._options)
+
+    @property
+    def cost(self) -> Cost:
+        """Run count and run time over the seconds in which statistics were on; looking turns them on for a while."""
+        return self._object.costs().get(self.name, Cost())
+
+    def attach(self, **options: Any) -> Program:
+        """Attach, with the options of :mod:`bpfnb.kernel.attach` where the section does not say where.
+
+        A program may be attached at several places. Raises AttachError, KernelFeatureMissing.
+        """
+        self._object._attach_program(self, options)
+        return self
+
+    def detach(self) -> None:
+        """Detach from every place it is attached at."""
+        self._object._detach_program(self)
+
+    def text(self, **options: Any) -> str:
+        """The output of an ``iter/*`` program, run once to its end, as text (``bpf_seq_printf``). Linux 5.8."""
+        return self._iterate(options).decode(errors="replace")
+
+    def frame(self, type: str, *, raw: bool = False, **options: Any) -> pd.DataFrame:  # noqa: A002
+        """The output of an ``iter/*`` program as rows of a struct (``bpf_seq_write``): ``frame("struct task_row")``.
+
+        *type* names a struct of the object's own BTF. Raises UnknownName, BpfnbError where the output is not a
+        whole number of such structs.
+        """
+        btf = self._object.elf.btf
+        layout = Layout.of(btf, btf.find(type.removeprefix("struct ").strip()).id)
+        data = self._iterate(options)
+        if len(data) % layout.size:
+            raise BpfnbError(
+                f"'{self.name}' wrote {len(data)} bytes, which is no whole number of {type} ({layout.size} bytes)",
+                hints=["write one such struct a call with bpf_seq_write, or read the output with .text()"],
+            )
+        rows = np.frombuffer(data, np.uint8).reshape(-1, layout.size)
+        return layout.frame(layout.decode(rows), raw=raw)
+
+    def test_run(self, data: bytes = b"", repeat: int = 1, **options: Any) -> tuple[int, bytes, int]:
+        """Run it on *data* without attaching (BPF_PROG_TEST_RUN): return value, data out, nanoseconds a run."""
+        return self._object.loaded.test_run(self.name, data, repeat, **options)
+
+    def _iterate(self, options: Mapping[str, Any]) -> bytes:
+        if not self.section.startswith("iter"):
+            raise BpfnbError(
+                f"'{self.name}' is no iterator (its section is {self.section})",
+                hints=['programs in a section SEC("iter/...") can be read, for example SEC("iter/task")'],
+            )
+        return self._object.loaded.run_iter(self.name, **options)
+
+    def __repr__(self) -> str:
+        return f"<Program {self.name} {self.section} {'attached' if self.attached else 'not attached'}>"
