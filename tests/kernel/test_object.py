@@ -1,0 +1,219 @@
+"""A loaded object's names, variables, sources and sinks, with values the kernel must give."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import bpfnb
+from bpfnb.compile import Source, compile
+from bpfnb.errors import AttachError, MapTypeError, ObjectClosed, UnknownName
+from bpfnb.variables import ReadOnlyVariable
+
+GLOBALS = """
+enum mode { QUIET = 0, LOUD = 7 };
+struct limits { u32 low; s16 high; };
+const volatile u32 wanted = 0;
+volatile u64 seen = 0;
+volatile s32 offset = -5;
+volatile enum mode mode = LOUD;
+volatile bool enabled = true;
+volatile char label[8] = "abc";
+volatile struct limits limits = { 1, -2 };
+volatile u16 table[3] = { 1, 2, 3 };
+
+SEC("tracepoint/syscalls/sys_enter_getppid") int count(void *ctx)
+{
+    if (enabled && bpf_get_current_pid_tgid() >> 32 == wanted)
+        seen += table[1];
+    return 0;
+}
+"""
+
+
+@pytest.fixture
+def obj():
+    with bpfnb.load(GLOBALS, name="t_vars", globals={"wanted": os.getpid()}) as made:
+        yield made
+
+
+def test_variables_have_their_initial_values(obj):
+    assert obj.vars.wanted == os.getpid()
+    assert obj.vars.seen == 0
+    assert obj.vars.offset == -5
+    assert obj.vars.enabled
+    assert obj.vars.label == "abc"
+    assert obj.vars.limits == {"low": 1, "high": -2}
+    assert set(obj.vars) == {"wanted", "seen", "offset", "mode", "enabled", "label", "limits", "table"}
+
+
+def test_writing_a_variable_steers_the_running_program(obj):
+    os.getppid()
+    assert obj.vars.seen == 2
+    obj.vars.enabled = False
+    os.getppid()
+    assert obj.vars.seen == 2
+    obj.vars["enabled"] = True
+    obj.vars.seen = 100
+    os.getppid()
+    assert obj.vars.seen == 102
+
+
+def test_a_constant_says_how_to_change_it(obj):
+    with pytest.raises(ReadOnlyVariable, match="const") as caught:
+        obj.vars.wanted = 1
+    assert "--set wanted=1" in caught.value.hints[0]
+
+
+def test_a_wrong_value_and_a_wrong_name_are_refused(obj):
+    with pytest.raises(MapTypeError, match="offset"):
+        obj.vars.offset = "text"
+    with pytest.raises(MapTypeError):
+        obj.vars.offset = 1 << 40
+    assert obj.vars.offset == -5
+    with pytest.raises(UnknownName) as caught:
+        _ = obj.vars.enabeld
+    assert "enabled" in caught.value.hints[0]
+    with pytest.raises(UnknownName):
+        bpfnb.load(GLOBALS, name="t_vars2", globals={"wnated": 1})
+    assert "t_vars2" not in bpfnb.objects
+
+
+MANY = """
+struct event { u64 number; u32 pid; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 16); } events SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 4); __type(key, u64); __type(value, u32); } small SEC(".maps");
+const volatile u32 wanted = 0;
+volatile u64 number = 0;
+SEC("tracepoint/syscalls/sys_enter_getppid") int emit(void *ctx)
+{
+    u32 pid = bpf_get_current_pid_tgid() >> 32;
+    struct event *e;
+    u64 key = number;
+
+    if (pid != wanted)
+        return 0;
+    bpf_map_update_elem(&small, &key, &pid, BPF_ANY);
+    e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+    if (!e)
+        return 0;
+    e->number = number++;
+    e->pid = pid;
+    bpf_ringbuf_submit(e, 0);
+    return 0;
+}
+"""
+
+
+def test_events_arrive_in_order_and_a_full_map_is_counted():
+    with bpfnb.load(MANY, name="t_events", globals={"wanted": os.getpid()}) as obj:
+        for _ in range(1000):
+            os.getppid()
+        obj.events.wait_for(rows=1000, timeout=10)
+        df = obj.events.df
+        assert df.number.to_list() == list(range(1000))
+        assert set(df.pid) == {os.getpid()}
+        about = df.attrs["bpfnb"]
+        assert (about["object"], about["rows"], about["lost"], about["complete"]) == (
+            "t_events",
+            1000,
+            0,
+            True,
+        )
+        assert about["kernel"] == os.uname().release
+        small = obj.small.df
+        assert sorted(small.key) == [0, 1, 2, 3]
+        assert small.attrs["bpfnb"]["lost"] == 996
+        assert not small.attrs["bpfnb"]["complete"]
+    assert obj.events.df.number.to_list() == list(range(1000)), "a closed object's streams stay readable"
+    with pytest.raises(ObjectClosed):
+        _ = obj.small.df
+
+
+def test_a_full_ring_buffer_counts_what_it_drops():
+    with bpfnb.load(
+        MANY, name="t_drops", globals={"wanted": os.getpid()}, max_entries={"events": 4096}
+    ) as obj:
+        from bpfnb.frames import pump
+
+        pump.remove(obj.events)
+        for _ in range(1000):
+            os.getppid()
+        obj.events.drain()
+        df = obj.events.df
+        fit = 4096 // 24
+        assert len(df) in (fit - 1, fit)
+        assert df.attrs["bpfnb"]["lost"] == 1000 - len(df)
+        assert not df.attrs["bpfnb"]["complete"]
+
+
+def test_names_and_their_nearest():
+    with bpfnb.load(MANY, name="t_names", attach=False) as obj:
+        assert obj.state == "loaded"
+        assert {"events", "small", "emit"} <= set(dir(obj))
+        with pytest.raises(UnknownName, match="evnets") as caught:
+            _ = obj.evnets
+        assert "events" in caught.value.hints[0]
+
+
+def test_sources_a_path_an_object_file_and_a_source(tmp_path):
+    path = tmp_path / "hits.bpf.c"
+    path.write_text('#include "limits.h"\n' + MANY.replace("1 << 16", "RING"))
+    (tmp_path / "limits.h").write_text(
+        '#include "vmlinux.h"\n#include <bpf/bpf_helpers.h>\n#define RING (1 << 14)\n'
+        'char LICENSE[] SEC("license") = "GPL";\n'
+    )
+    with bpfnb.load(path) as obj:
+        assert obj.name == "hits"
+        assert obj.loaded.maps["events"].max_entries == 1 << 14
+        data = obj.elf.data
+    built = tmp_path / "built.bpf.o"
+    built.write_bytes(data)
+    with bpfnb.load(built, globals={"wanted": os.getpid()}) as obj:
+        assert obj.name == "built"
+        os.getppid()
+        obj.events.wait_for(rows=1, timeout=10)
+        assert obj.events.df.pid.to_list() == [os.getpid()]
+    elf = compile(Source(text=MANY, name="again"))
+    with bpfnb.load(elf, max_entries={"small": 100}) as obj:
+        assert obj.name == "again"
+        assert obj.loaded.maps["small"].max_entries == 100
+
+
+def test_an_iterator_reads_as_text_and_as_rows():
+    source = """
+    struct row { u32 pid; u32 threads; char comm[16]; };
+    struct row unused;
+    SEC("iter/task") int dump(struct bpf_iter__task *ctx)
+    {
+        struct task_struct *task = ctx->task;
+        struct row row = {};
+        if (!task || task->pid != task->tgid)
+            return 0;
+        row.pid = task->tgid;
+        row.threads = BPF_CORE_READ(task, signal, nr_threads);
+        bpf_probe_read_kernel_str(row.comm, sizeof(row.comm), task->comm);
+        bpf_seq_write(ctx->meta->seq, &row, sizeof(row));
+        return 0;
+    }
+    SEC("iter/task") int names(struct bpf_iter__task *ctx)
+    {
+        if (ctx->task)
+            BPF_SEQ_PRINTF(ctx->meta->seq, "%d %s\\n", ctx->task->pid, ctx->task->comm);
+        return 0;
+    }
+    """
+    with bpfnb.load(source, name="t_iter") as obj:
+        rows = obj.programs["dump"].frame("struct row")
+        mine = rows[rows.pid == os.getpid()].iloc[0]
+        with open("/proc/self/comm") as comm:
+            assert mine.comm == comm.read().strip()
+        assert mine.threads == len(os.listdir("/proc/self/task"))
+        assert any(line.startswith(f"{os.getpid()} ") for line in obj.programs["names"].text().splitlines())
+
+
+def test_an_option_that_no_program_takes_is_refused():
+    with pytest.raises(AttachError, match="interface"):
+        bpfnb.load(MANY, name="t_option", interface="lo")
+    assert "t_option" not in bpfnb.objects
