@@ -1,0 +1,333 @@
+"""Kernel bytes to columns: where each field of a C type stands, and a whole batch of records taken apart at once.
+
+A :class:`Layout` is made from BTF. Its :meth:`~Layout.decode` runs no Python code per record: it copies field by
+field, in pieces of a batch that stay in the processor's cache, so each byte comes from memory once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from bpfnb.annotations import NONE, Annotations, of, of_type
+from bpfnb.btf import Array, Btf, Composite, Enum, Float, Int, Pointer, Type, Var, fields
+from bpfnb.frames import columns as presentation
+from bpfnb.frames import values as single
+from bpfnb.frames.columns import Column, Decoded, clock_offset
+
+__all__ = ["Column", "Decoded", "Layout", "clock_offset"]
+
+CACHE_BYTES: Final = 1 << 18  # of records taken apart at a time: half a common L2 cache
+EXPANDED: Final = 64  # arrays of more elements become one column of lists
+STRUCT_COLUMNS: Final = 1024  # arrays of structs that would make more columns than this stay bytes
+
+SAMPLE: Final = 1024  # texts looked at to see whether they repeat
+
+_Fill = Callable[[slice], None]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of one C type; ``name`` is the type as C spells it, ``size`` its bytes.
+
+    Struct fields are columns in the order of their declaration, fields of nested structs as ``a.b``, elements of
+    arrays as ``a.0``; arrays of more than 64 numbers are one column of lists. ``char[N]`` is text up to its first
+    NUL, ``unsigned char[N]`` is bytes. A union shows its widest member, and all its bytes in a column of its own
+    name (``a|b`` where it has none). Scalars and arrays by themselves are one column named ``""``.
+    """
+
+    btf: Btf
+    type: Type
+    name: str
+    size: int
+    columns: tuple[Column, ...]
+
+    @staticmethod
+    def of(btf: Btf, type_id: int, stated: Annotations = NONE) -> Layout:
+        """The layout of a type, or of a global variable. *stated* is what a map says of its values.
+
+        Raises UnknownName for an annotation that does not exist.
+        """
+        found = btf[type_id]
+        if isinstance(found, Var):
+            stated, found = stated.over(of(btf, type_id)), btf[found.type]
+        columns = tuple(_columns(btf, "", found.id, 0, stated))
+        return Layout(btf, found, btf.describe(found), btf.size(found), columns)
+
+    def decode(self, rows: npt.NDArray[np.uint8]) -> dict[str, Any]:
+        """Columns of *rows*, ``uint8`` of shape (n, at least ``size``), one record a row; extra bytes are ignored.
+
+        Integers, floats, enums (their numbers) and pointers are NumPy arrays, contiguous and writable, in the C
+        type's own width; text is a pyarrow.StringArray (invalid UTF-8 replaced), bytes are FixedSizeBinaryArray,
+        long arrays FixedSizeListArray.
+        """
+        if rows.ndim != 2 or rows.shape[1] < self.size:
+            raise ValueError(
+                f"{self.name} takes rows of {self.size} bytes, not an array of shape {rows.shape}"
+            )
+        count, stride = rows.shape
+        if stride == 0 or (count and rows.strides[1] != 1):
+            rows = np.ascontiguousarray(rows)
+        outs: list[npt.NDArray[Any]] = []
+        fills: list[_Fill] = []
+        for column in self.columns:
+            stored = _stored(column.dtype)
+            if column.bits:
+                out = np.empty(count, stored)
+                fills.append(_fill_bits(rows[:, : self.size], column, out))
+            else:
+                source = _field(rows, column.offset, stored)
+                out = np.empty(source.shape, source.dtype)
+                fills.append(_fill_plain(source, out))
+            outs.append(out)
+        step = max(1, CACHE_BYTES // max(1, stride))
+        for start in range(0, count, step):
+            part = slice(start, start + step)
+            for fill in fills:
+                fill(part)
+        return {column.name: _finish(column, out) for column, out in zip(self.columns, outs, strict=True)}
+
+    def concat(self, parts: Sequence[Decoded]) -> dict[str, Any]:
+        """Several decoded batches as one, in their order; none gives columns without rows."""
+        if not parts:
+            return self.decode(np.empty((0, self.size), np.uint8))
+        if len(parts) == 1:
+            return dict(parts[0])
+        return {column.name: _concat([part[column.name] for part in parts]) for column in self.columns}
+
+    def frame(
+        self, decoded: Decoded, *, raw: bool = False, hidden: bool = False, clock_offset: int | None = None
+    ) -> pd.DataFrame:
+        """A DataFrame that shares no memory with *decoded*.
+
+        Enums, error numbers and system calls are categoricals of names (unknown values by their digits), addresses
+        and ``char[N]`` text of pandas' string dtype, timestamps ``datetime64[ns, UTC]``, ports in host order.
+        Durations and amounts stay numbers; ``df.attrs["bpfnb_columns"]`` names units, formats and descriptions of
+        the columns that have any. Fields marked HIDDEN are left out unless *hidden* or *raw* is true.
+
+        *raw* leaves all numbers as decoded. *clock_offset* (ns, see :func:`clock_offset`) belongs to the kernel
+        that wrote the records; by default this one's.
+        """
+        return presentation.to_pandas(self.columns, decoded, raw=raw, hidden=hidden, clock=clock_offset)
+
+    def arrow(
+        self, decoded: Decoded, *, raw: bool = False, hidden: bool = False, clock_offset: int | None = None
+    ) -> Any:
+        """The columns of :meth:`frame` as a pyarrow.RecordBatch; field metadata carries the annotations."""
+        return presentation.to_arrow(self.columns, decoded, raw=raw, hidden=hidden, clock=clock_offset)
+
+    def encode(self, value: object) -> bytes:
+        """One value as the kernel holds it: see :func:`bpfnb.frames.values.encode`. Raises MapTypeError."""
+        return single.encode(self.btf, self.type.id, value)
+
+    def decode_one(self, data: bytes) -> Any:
+        """One value as Python's int, float, str, bytes, list or dict: see :func:`bpfnb.frames.values.decode`."""
+        return single.decode(self.btf, self.type.id, data)
+
+
+# From a type to its columns.
+
+
+def _columns(
+    btf: Btf, path: str, type_id: int, at: int, stated: Annotations, *, bits: int = 0, anonymous: bool = False
+) -> Iterator[Column]:
+    """The columns of one field at bit *at*; *bits* is 0 but for bit fields, *stated* what is known from outside.
+
+    An *anonymous* member has the path of the struct around it.
+    """
+    stated = stated.over(of_type(btf, type_id))
+    found = btf.resolve(type_id)
+    size = btf.size(found)
+    if not size:
+        return  # flexible arrays, empty structs
+    if isinstance(found, Int) and not bits and found.bits < 8 * size:
+        at, bits = at + found.offset, found.bits  # how old compilers wrote bit fields
+
+    def column(name: str, kind: str, dtype: str) -> Column:
+        where = (at, bits) if bits else None
+        values = found.values if isinstance(found, Enum) else ()
+        return Column(name, kind, dtype, at // 8, size, btf.describe(type_id), stated, where, values)
+
+    whole = _whole(btf, found, stated.format)
+    if whole:
+        yield column(path, *whole)
+    elif isinstance(found, Array):
+        shape, kind, dtype = _shape(btf, found, stated)
+        one = list(_columns(btf, path, found.element, at, stated))
+        if path and math.prod(shape) <= EXPANDED and found.count * len(one) <= STRUCT_COLUMNS:
+            width = 8 * btf.size(found.element)
+            for index in range(found.count):
+                yield from _columns(btf, f"{path}.{index}", found.element, at + index * width, stated)
+        elif kind in ("", "text", "bytes"):
+            yield column(path, "bytes", f"V{size}")
+        else:
+            yield column(path, "list", f"({','.join(map(str, shape))},){dtype}")
+    elif isinstance(found, Composite) and found.kind == "struct":
+        for index in range(len(found.members)):
+            yield from _member(btf, path, found, index, at, stated)
+    elif isinstance(found, Composite):
+        sizes = [btf.size(member.type) for member in found.members]
+        inner = list(_member(btf, path, found, sizes.index(max(sizes)), at, stated))
+        yield from inner
+        own = (
+            _join(path, "|".join(field.name for field in fields(btf, found)))
+            if anonymous or not path
+            else path
+        )
+        if [(one.kind, one.size) for one in inner] != [("bytes", size)] and own not in (
+            c.name for c in inner
+        ):
+            yield column(own, "bytes", f"V{size}")
+
+
+def _member(
+    btf: Btf, path: str, outer: Composite, index: int, at: int, stated: Annotations
+) -> Iterator[Column]:
+    member = outer.members[index]
+    if not member.name and not isinstance(btf.resolve(member.type), Composite):
+        return  # padding
+    own = of(btf, outer.id, index).over(Annotations(hidden=stated.hidden))
+    where = at + member.bit_offset
+    name = _join(path, member.name)
+    yield from _columns(btf, name, member.type, where, own, bits=member.bit_size, anonymous=not member.name)
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path and name else path or name
+
+
+def _whole(btf: Btf, found: Type, format: str | None) -> tuple[str, str] | None:  # noqa: A002
+    """Kind and dtype of a type that makes one column, or None where it has to be taken apart."""
+    size = btf.size(found)
+    match found, format:
+        case (_, "ipv6") if size == 16:
+            return "bytes", "V16"
+        case (_, "mac") if size == 6:
+            return "bytes", "V6"
+        case (_, "ipv4") if size == 4:
+            return "int", "<u4"
+        case Int(), _ if size in (1, 2, 4, 8):
+            return ("bool", "|b1") if found.bool else ("int", f"<{'i' if found.signed else 'u'}{size}")
+        case Float(), _ if size in (2, 4, 8):
+            return "float", f"<f{size}"
+        case Enum(), _:
+            return "enum", f"<{'i' if found.signed else 'u'}{size}"
+        case Pointer(), _:
+            return "pointer", "<u8"
+        case Array(), _:
+            element = btf.resolve(found.element)
+            if isinstance(element, Int) and element.size == 1 and not element.bool:
+                if element.char or format == "text":
+                    return "text", f"S{size}"
+                if not element.signed:
+                    return "bytes", f"V{size}"
+        case Int() | Float(), _:
+            return "bytes", f"V{size}"  # wider than NumPy's
+    return None
+
+
+def _shape(btf: Btf, array: Array, stated: Annotations) -> tuple[list[int], str, str]:
+    """Dimensions of an array, and kind and dtype of what it is an array of (empty for structs)."""
+    shape = [array.count]
+    while True:
+        element = btf.resolve(array.element)
+        whole = _whole(btf, element, stated.over(of_type(btf, array.element)).format)
+        if whole or not isinstance(element, Array):
+            return shape, *(whole or ("", ""))
+        array = element
+        shape.append(array.count)
+
+
+# From bytes to arrays.
+
+
+def _stored(dtype: str) -> np.dtype[Any]:
+    """The dtype that bytes are copied as: C's bool may hold any byte, which NumPy's must not."""
+    return np.dtype(dtype.replace("|b1", "|u1"))
+
+
+def _field(rows: npt.NDArray[np.uint8], offset: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """A view of one field of all rows, shape (n, *the dtype's own shape)."""
+    cells = rows[:, offset : offset + dtype.itemsize].view(dtype.base)
+    return cells.reshape(len(rows), *dtype.shape)
+
+
+def _fill_plain(source: npt.NDArray[Any], out: npt.NDArray[Any]) -> _Fill:
+    def fill(part: slice) -> None:
+        out[part] = source[part]
+
+    return fill
+
+
+def _fill_bits(rows: npt.NDArray[np.uint8], column: Column, out: npt.NDArray[Any]) -> _Fill:
+    """Copies a bit field: whole words where one covers it, else its bytes one by one."""
+    assert column.bits
+    first, width = column.bits
+    start, end = first // 8, (first + width + 7) // 8
+    word = next((size for size in (1, 2, 4, 8) if end - start <= size <= rows.shape[1]), 0)
+    if word:
+        start = min(start, rows.shape[1] - word)
+        pieces = [(_field(rows, start, np.dtype(f"<u{word}")), 8 * start - first)]
+    else:
+        pieces = [(rows[:, at], 8 * at - first) for at in range(start, end)]
+    mask, drop = np.uint64((1 << width) - 1), np.uint64(64 - width)
+    signed = out.dtype.kind == "i"
+
+    def fill(part: slice) -> None:
+        value = np.zeros(len(out[part]), np.uint64)
+        for source, shift in pieces:
+            bits = source[part].astype(np.uint64)
+            value |= bits << np.uint64(shift) if shift > 0 else bits >> np.uint64(-shift)
+        value &= mask
+        out[part] = (value << drop).view(np.int64) >> drop.astype(np.int64) if signed else value
+
+    return fill
+
+
+def _finish(column: Column, out: npt.NDArray[Any]) -> Any:
+    """What :meth:`Layout.decode` returns of a column's copied bytes."""
+    if "|b1" in column.dtype:
+        out = out != 0
+    if column.kind == "text":
+        return _text(out)
+    if column.kind == "bytes":
+        return pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(column.size), len(out), [None, pa.py_buffer(out)]
+        )
+    if column.kind == "list":
+        array = pa.array(out.reshape(-1))
+        for count in reversed(out.shape[1:]):
+            array = pa.FixedSizeListArray.from_arrays(array, count)
+        return array
+    return out
+
+
+def _text(cells: npt.NDArray[np.bytes_]) -> Any:
+    """C strings as a StringArray, each cut at its first NUL. Repeated ones are converted once."""
+    size = cells.itemsize
+    if len(cells) > SAMPLE and len(np.unique(cells[:SAMPLE])) < SAMPLE // 4:
+        fixed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(size), len(cells), [None, pa.py_buffer(cells)])
+        encoded = fixed.dictionary_encode()
+        distinct = np.frombuffer(encoded.dictionary.buffers()[1], f"S{size}", len(encoded.dictionary))
+        return _text_once(distinct).take(encoded.indices)
+    return _text_once(cells)
+
+
+def _text_once(cells: npt.NDArray[np.bytes_]) -> Any:
+    binary = pa.array(cells, pa.binary())  # pyarrow stops at the first NUL
+    try:
+        return binary.cast(pa.string())
+    except pa.ArrowInvalid:  # not UTF-8: rare, and then one by one
+        return pa.array([value.decode(errors="replace") for value in binary.to_pylist()], pa.string())
+
+
+def _concat(parts: Iterable[Any]) -> Any:
+    parts = list(parts)
+    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else pa.concat_arrays(parts)
