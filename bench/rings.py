@@ -88,8 +88,8 @@ def _timed(run: Callable[[], int], expected: int) -> float:
     return spent / expected
 
 
-def _program_fd(obj: bpfnb.BpfObject) -> int:
-    return obj.loaded.program_fd("fill")  # type: ignore[attr-defined]
+def _emit(obj: bpfnb.BpfObject, events: int) -> None:
+    obj.loaded.test_run("fill", bytes(64), events)
 
 
 def _columns(reader: Any, layout: Any) -> int:
@@ -132,19 +132,18 @@ def ring() -> None:
         info = obj.loaded.maps["events"]
         layout = Layout.of(obj.elf.btf, obj.elf.events["events"][0].type_id)
         reader = obj.loaded.reader("events")
-        fd = _program_fd(obj)
         sink = np.zeros(RING_BYTES, np.uint8)
         records = ctypes.c_uint64()
         peer_ns, columns_ns, frame_ns = [], [], []
         for _ in range(ROUNDS):
-            run_program(fd, RING_EVENTS)
+            _emit(obj, RING_EVENTS)
             spent = c_consumer().consume(info.fd, sink.ctypes.data, sink.nbytes, ctypes.byref(records))
             if records.value != RING_EVENTS:
                 raise SystemExit(f"bench: libbpf saw {records.value} events of {RING_EVENTS}")
             peer_ns.append(spent / RING_EVENTS)
-            run_program(fd, RING_EVENTS)
+            _emit(obj, RING_EVENTS)
             columns_ns.append(1e9 * _timed(lambda: _columns(reader, layout), RING_EVENTS))
-            run_program(fd, RING_EVENTS)
+            _emit(obj, RING_EVENTS)
             frame_ns.append(1e9 * _timed(lambda: _frame(reader, layout), RING_EVENTS))
         reader.close()
     b = bcc().BPF(text=BCC_RING)
@@ -185,10 +184,9 @@ def perf() -> None:
         obj.streams["events"].close()
         layout = Layout.of(obj.elf.btf, obj.elf.events["events"][0].type_id)
         reader = PerfReader(obj.loaded.maps["events"].fd, pages=PERF_PAGES)
-        fd = _program_fd(obj)
         ours_ns = []
         for _ in range(ROUNDS):
-            run_program(fd, PERF_EVENTS)
+            _emit(obj, PERF_EVENTS)
             ours_ns.append(1e9 * _timed(lambda: _frame(reader, layout), PERF_EVENTS))
         reader.close()
     b = bcc().BPF(text=BCC_PERF)

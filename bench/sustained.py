@@ -13,6 +13,7 @@ import bpfnb
 from bench.peers import run_program
 from bench.report import line, note
 from bench.rings import EVENT, FILL
+from bpfnb.kernel import syscall
 
 RATE = 200_000
 RING = f"""
@@ -54,7 +55,7 @@ def sustained(seconds: float = 60.0) -> None:
         stream = obj.streams["events"]
         gc.collect()
         resident = _resident()
-        child = _producer(obj.loaded.program_fd("fill"), seconds)  # type: ignore[attr-defined]
+        child = _producer(syscall.fd_by_id(syscall.OBJ_PROGRAM, obj.programs["fill"].info.id), seconds)
         try:
             start, used = time.monotonic(), time.process_time()
             slowest, frames, reported = 0.0, 0, False
@@ -81,7 +82,7 @@ def sustained(seconds: float = 60.0) -> None:
         finally:
             os.kill(child, signal.SIGTERM) if os.waitpid(child, os.WNOHANG)[0] == 0 else None
         gc.collect()
-        grown, bound = _resident() - resident, stream.max_bytes
+        grown, bound = _resident() - resident, stream.limit().nbytes
         line(
             f"memory after {seconds:.0f} s",
             f"{grown >> 20} MB more",

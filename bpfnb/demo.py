@@ -50,7 +50,9 @@ def summary(notebook: Any) -> str:
     lines = []
     for cell in notebook.cells:
         if "summary" in cell.metadata.get("tags", []):
-            lines += [out.text for out in cell.outputs if out.output_type == "stream" and out.name == "stdout"]
+            lines += [
+                out.text for out in cell.outputs if out.output_type == "stream" and out.name == "stdout"
+            ]
     return "".join(lines)
 
 
@@ -63,7 +65,9 @@ def main(directory: Path | None = None) -> int:
     root = directory or Path.cwd()
     source = root / QUICKSTART
     if not source.exists():
-        print(f"bpfnb demo: there is no {QUICKSTART} here; run it in a clone of the repository", file=sys.stderr)
+        print(
+            f"bpfnb demo: there is no {QUICKSTART} here; run it in a clone of the repository", file=sys.stderr
+        )
         return 1
     import nbformat
 

@@ -8,11 +8,12 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bpfnb.compile import BpfElf, Source
 from bpfnb.compile import compile as compile_source
-from bpfnb.errors import UnknownName, VerifierError, nearest
+from bpfnb.errors import AttachError, BpfnbError, Location, UnknownName, VerifierError, nearest
+from bpfnb.kernel.attach import FAMILIES, takes
 from bpfnb.kernel.backend import Backend, LoadedObject, LoadSettings
 from bpfnb.kernel.features import check_section
 from bpfnb.kernel.local import LocalBackend
@@ -21,6 +22,8 @@ from bpfnb.object import BpfObject, objects
 from bpfnb.variables import encode_globals
 
 __all__ = ["close_all", "load"]
+
+_Error = TypeVar("_Error", bound=BpfnbError)
 
 _numbers = itertools.count()
 _loading = threading.RLock()
@@ -63,43 +66,38 @@ def load(
     """
     elf = _compiled(source, name, defines, include_dirs, flags, directory)
     name = name or _name_of(source)
-    for _, section in elf.programs:
-        missing = check_section(section)
-        if missing is not None:
-            raise _at_section(missing, elf, section)
+    wanted = _options(elf, options or {}, attach_options)
+    if attach:
+        for _, section in elf.programs:
+            missing = check_section(section)
+            if missing is not None:
+                raise _in_cell(missing, elf, section)
     backend = backend or LocalBackend()
     settings = LoadSettings(
         name=name,
         globals=encode_globals(elf.btf, globals or {}),
-        max_entries=_known(max_entries or {}, "map"),
+        max_entries=dict(max_entries or {}),
         pins=dict(pins or {}),
     )
     with _loading:
         elf, loaded = _load(elf, settings, backend)
         try:
-            obj = BpfObject(
-                name,
-                elf,
-                loaded,
-                backend,
-                options=_options(loaded, options or {}, attach_options),
-                rows=rows,
-                watchdog=watchdog,
-            )
+            obj = BpfObject(name, elf, loaded, backend, options=wanted, rows=rows, watchdog=watchdog)
         except BaseException:
             loaded.close()
             raise
         old = objects.get(name)
         try:
             if attach:
-                obj.attach_after(old) if old is not None else obj.attach()
-        except BaseException:
+                obj.attach(instead_of=old)
+        except BaseException as error:
             obj.close()
+            if isinstance(error, AttachError):
+                raise _in_cell(error, elf, error.section) from None
             raise
         objects[name] = obj
         if old is not None:
             old.close()
-            objects[name] = obj
     return obj
 
 
@@ -148,6 +146,53 @@ def _name_of(source: str | Path | Source | BpfElf) -> str:
     if isinstance(source, Source) and source.name != "cell":
         return source.name.split(".")[0]
     return f"bpf{next(_numbers)}"
+
+
+def _options(
+    elf: BpfElf, by_program: Mapping[str, Mapping[str, Any]], for_all: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Each program's attach options: those for all that its section takes, then its own. Raises AttachError."""
+    sections = dict(elf.programs)
+    known = sorted(set().union(*(family.options for family in FAMILIES)))
+    for name in for_all:
+        if name not in known:
+            raise _unknown("attach option", name, known)
+        if not any(name in takes(section) for section in sections.values()):
+            raise AttachError(
+                f"no program of this object takes the option '{name}'",
+                hints=[
+                    f"{program} ({section}) takes {', '.join(sorted(takes(section))) or 'no options'}"
+                    for program, section in sections.items()
+                ],
+            )
+    for program in by_program:
+        if program not in sections:
+            raise _unknown("program", program, list(sections))
+    return {
+        program: {
+            **{name: value for name, value in for_all.items() if name in takes(section)},
+            **by_program.get(program, {}),
+        }
+        for program, section in sections.items()
+    }
+
+
+def _unknown(what: str, name: str, known: Sequence[str]) -> UnknownName:
+    close = nearest(name, known)
+    hint = f"did you mean {', '.join(close)}?" if close else f"there are: {', '.join(known) or 'none'}"
+    return UnknownName(f"there is no {what} '{name}'", hints=[hint])
+
+
+def _in_cell(error: _Error, elf: BpfElf, section: str) -> _Error:
+    """The same error, pointing at the line of the cell that names the section."""
+    if error.where is None and section:
+        for number, line in enumerate(elf.source.text.splitlines(), 1):
+            column = line.find(f'"{section}"')
+            if column >= 0:
+                error.where = Location(elf.source.name, number, column + 2)
+                error.source = elf.source.text
+                break
+    return error
 
 
 def _load(elf: BpfElf, settings: LoadSettings, backend: Backend) -> tuple[BpfElf, LoadedObject]:

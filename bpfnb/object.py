@@ -23,6 +23,7 @@ from bpfnb.variables import Vars
 __all__ = ["STREAM_KINDS", "BpfObject", "objects"]
 
 STREAM_KINDS = frozenset({"ringbuf", "perf_event_array"})
+EXCLUSIVE = frozenset({"xdp", "sk_lookup", "flow_dissector"})  # one program a hook
 
 objects: dict[str, BpfObject] = {}
 """The live objects of this process by name."""
@@ -74,7 +75,12 @@ class BpfObject:
                 self.streams[map_name] = self._stream(info, provenance, rows)
             else:
                 self.maps[map_name] = MapFrame(
-                    map_name, loaded, info, elf.btf, provenance=provenance, lost=self._counted(map_name, "full")
+                    map_name,
+                    loaded,
+                    info,
+                    elf.btf,
+                    provenance=provenance,
+                    lost=self._counted(map_name, "full"),
                 )
         for stream in self.streams.values():
             pump.add(stream)
@@ -89,7 +95,11 @@ class BpfObject:
         return self.elf.warnings
 
     def _stream(self, info: MapInfo, provenance: Mapping[str, str], rows: int | None) -> Stream:
-        layouts = [Layout.of(self.elf.btf, event.type_id) for event in self.elf.events.get(info.name, ()) if event.type_id]
+        layouts = [
+            Layout.of(self.elf.btf, event.type_id)
+            for event in self.elf.events.get(info.name, ())
+            if event.type_id
+        ]
         stream = Stream(
             info.name,
             self.loaded.reader(info.name),
@@ -117,14 +127,30 @@ class BpfObject:
 
     # Attachment
 
-    def attach(self) -> BpfObject:
-        """Attach every program whose section or options say where. All or none: a failure detaches the others."""
+    def attach(self, *, instead_of: BpfObject | None = None) -> BpfObject:
+        """Attach every program whose section or options say where. All or none: a failure detaches the others.
+
+        Where a hook takes one program only and *instead_of* has it, the kernel exchanges the two in one step.
+        """
         with self._lock:
+            struct_ops, taken = False, []
             try:
                 for program in self.programs.values():
-                    if program.attaches and not program.attached:
-                        self._attach_program(program, program._options)
+                    if (
+                        not program.attaches
+                        or program.attached
+                        or (struct_ops and program.kind == "struct_ops")
+                    ):
+                        continue
+                    struct_ops |= program.kind == "struct_ops"
+                    before = instead_of.programs.get(program.name) if instead_of is not None else None
+                    if before is not None and _exchange(before, program):
+                        taken.append((program, before))
+                    else:
+                        self._attach_program(program, program.options)
             except BaseException:
+                for program, before in taken:
+                    _exchange(program, before)
                 self.detach()
                 raise
         return self
@@ -175,15 +201,17 @@ class BpfObject:
 
     def _attach_program(self, program: Program, options: Mapping[str, Any]) -> None:
         with self._lock:
-            link = self.loaded.attach(program.name, **options)
-            program._links.append(link)
-            self.state, self.note = "attached", ""
-            meter.watch(self)
+            program.links.append(self.loaded.attach(program.name, **options))
+            self._now_attached()
+
+    def _now_attached(self) -> None:
+        self.state, self.note = "attached", ""
+        meter.watch(self)
 
     def _detach_program(self, program: Program) -> None:
         with self._lock:
-            while program._links:
-                self.loaded.detach(program._links.pop())
+            while program.links:
+                self.loaded.detach(program.links.pop())
             if self.state == "attached" and not any(p.attached for p in self.programs.values()):
                 self.state = "loaded"
 
@@ -278,3 +306,18 @@ class BpfObject:
         from bpfnb.views import object_html, object_text
 
         return {"text/plain": object_text(self), "text/html": object_html(self)}
+
+
+def _exchange(old: Program, new: Program) -> bool:
+    """Put *new* at the hook that *old* holds, in one step, where the hook takes one program and the kernel can."""
+    alike = old.kind in EXCLUSIVE and old.section == new.section and old.options == new.options
+    if not alike or len(old.links) != 1:
+        return False
+    try:
+        link = old.object.loaded.replace(old.links[0], new.object.loaded, new.name)
+    except AttachError:
+        return False
+    old.links.clear()
+    new.links.append(link)
+    new.object._now_attached()
+    return True

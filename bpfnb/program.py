@@ -22,13 +22,13 @@ __all__ = ["Program"]
 class Program:
     """A program of a :class:`~bpfnb.object.BpfObject`, by ``obj.programs["name"]``."""
 
-    __slots__ = ("_links", "_object", "_options", "info")
+    __slots__ = ("info", "links", "object", "options")
 
     def __init__(self, obj: BpfObject, info: ProgramInfo, options: Mapping[str, Any]) -> None:
-        self._object = obj
+        self.object = obj
         self.info = info
-        self._options = dict(options)
-        self._links: list[int] = []
+        self.options = dict(options)
+        self.links: list[int] = []
 
     @property
     def name(self) -> str:
@@ -45,29 +45,29 @@ class Program:
 
     @property
     def attached(self) -> bool:
-        return bool(self._links)
+        return bool(self.links)
 
     @property
     def attaches(self) -> bool:
         """Whether attaching the object attaches this program: its section or the given options say where."""
-        return self.info.auto_attach or bool(self._options)
+        return self.info.auto_attach or bool(self.options)
 
     @property
     def cost(self) -> Cost:
         """Run count and run time over the seconds in which statistics were on; looking turns them on for a while."""
-        return self._object.costs().get(self.name, Cost())
+        return self.object.costs().get(self.name, Cost())
 
     def attach(self, **options: Any) -> Program:
         """Attach, with the options of :mod:`bpfnb.kernel.attach` where the section does not say where.
 
         A program may be attached at several places. Raises AttachError, KernelFeatureMissing.
         """
-        self._object._attach_program(self, options)
+        self.object._attach_program(self, options)
         return self
 
     def detach(self) -> None:
         """Detach from every place it is attached at."""
-        self._object._detach_program(self)
+        self.object._detach_program(self)
 
     def text(self, **options: Any) -> str:
         """The output of an ``iter/*`` program, run once to its end, as text (``bpf_seq_printf``). Linux 5.8."""
@@ -79,7 +79,7 @@ class Program:
         *type* names a struct of the object's own BTF. Raises UnknownName, BpfnbError where the output is not a
         whole number of such structs.
         """
-        btf = self._object.elf.btf
+        btf = self.object.elf.btf
         layout = Layout.of(btf, btf.find(type.removeprefix("struct ").strip()).id)
         data = self._iterate(options)
         if len(data) % layout.size:
@@ -92,7 +92,7 @@ class Program:
 
     def test_run(self, data: bytes = b"", repeat: int = 1, **options: Any) -> tuple[int, bytes, int]:
         """Run it on *data* without attaching (BPF_PROG_TEST_RUN): return value, data out, nanoseconds a run."""
-        return self._object.loaded.test_run(self.name, data, repeat, **options)
+        return self.object.loaded.test_run(self.name, data, repeat, **options)
 
     def _iterate(self, options: Mapping[str, Any]) -> bytes:
         if not self.section.startswith("iter"):
@@ -100,7 +100,7 @@ class Program:
                 f"'{self.name}' is no iterator (its section is {self.section})",
                 hints=['programs in a section SEC("iter/...") can be read, for example SEC("iter/task")'],
             )
-        return self._object.loaded.run_iter(self.name, **options)
+        return self.object.loaded.run_iter(self.name, **options)
 
     def __repr__(self) -> str:
         return f"<Program {self.name} {self.section} {'attached' if self.attached else 'not attached'}>"

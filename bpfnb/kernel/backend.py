@@ -8,6 +8,7 @@ a recording. Types (BTF) and dtypes are applied above.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -136,6 +137,9 @@ class LoadedObject(Protocol):
 
     def detach(self, link: int) -> None: ...
 
+    def replace(self, link: int, other: Any, program: str) -> int:
+        """Exchange the program at *link* for *other*'s in one step; the link is then *other*'s."""
+
     def stats(self) -> dict[str, ProgramStats]: ...
 
     def read_all(self, map_name: str) -> tuple[Bytes2D, Bytes2D]:
@@ -178,3 +182,6 @@ class Backend(Protocol):
     def load(self, elf: bytes, settings: LoadSettings) -> LoadedObject: ...
 
     def features(self) -> Mapping[str, Any]: ...
+
+    def statistics(self) -> AbstractContextManager[object]:
+        """Keeps the kernel's run statistics on while entered."""

@@ -14,7 +14,7 @@ import pytest
 
 import bpfnb
 from bpfnb.errors import AttachError, CompileError, VerifierError
-from bpfnb.kernel.inventory import program_ids, programs
+from bpfnb.kernel.ids import programs
 
 COUNT = """
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, u64); } hits SEC(".maps");
@@ -45,7 +45,11 @@ def ids(obj: bpfnb.BpfObject) -> set[int]:
 def gone(numbers: Iterable[int]) -> None:
     numbers = set(numbers)
     assert numbers
-    until(lambda: not numbers & set(program_ids()))
+    until(lambda: not numbers & program_ids())
+
+
+def program_ids() -> set[int]:
+    return {info.id for info in programs()}
 
 
 def named(name: str) -> set[int]:
@@ -59,7 +63,7 @@ def test_ten_thousand_calls_give_ten_thousand():
             os.getppid()
         assert obj.hits[0] == 10_000
         mine = ids(obj)
-        assert mine <= set(program_ids())
+        assert mine <= program_ids()
     gone(mine)
 
 
@@ -161,7 +165,7 @@ def test_kill_9_leaves_nothing():
     try:
         numbers = {int(word) for word in child.stdout.readline().split()}
         assert numbers
-        assert numbers <= set(program_ids())
+        assert numbers <= program_ids()
     finally:
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
@@ -269,7 +273,7 @@ def test_interrupt_and_restart_of_a_notebook_kernel():
         run("%load_ext bpfnb")
         run(f"%%bpf io\n{COUNT}")
         numbers = {int(word) for word in run("print(*(p.info.id for p in io.programs.values()))").split()}
-        assert numbers <= set(program_ids())
+        assert numbers <= program_ids()
         message = client.execute("print('waiting', flush=True)\nimport time; time.sleep(600)")
         while client.get_iopub_msg(timeout=30)["content"].get("text") != "waiting\n":
             pass
@@ -278,7 +282,7 @@ def test_interrupt_and_restart_of_a_notebook_kernel():
         assert reply["parent_header"]["msg_id"] == message
         assert reply["content"]["ename"] == "KeyboardInterrupt"
         assert run("print(io.state)") == "attached\n"
-        assert numbers <= set(program_ids())
+        assert numbers <= program_ids()
         manager.restart_kernel(now=True)
         gone(numbers)
     finally:

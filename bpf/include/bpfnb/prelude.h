@@ -10,6 +10,7 @@
 
 #include <bpfnb/kernel.h>
 #include <bpfnb/annotations.h>
+#include <bpfnb/hist.h>
 
 #ifndef NULL /* what a look-up gives for an absent key; libbpf's headers have it since 1.0 */
 #define NULL ((void *)0)
