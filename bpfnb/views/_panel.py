@@ -13,7 +13,7 @@ from bpfnb.views.table import Cell, Table
 if TYPE_CHECKING:
     from bpfnb.object import BpfObject
 
-__all__ = ["Panel", "panel"]
+__all__ = ["Panel", "fill_cell", "lost_cell", "panel", "read", "text_cell"]
 
 TONES = {"attached": "ok", "paused": "warn", "stopped": "warn", "loaded": "", "closed": ""}
 
@@ -38,14 +38,14 @@ def panel(obj: BpfObject) -> Panel:
 def _cost(obj: BpfObject) -> str:
     """What the programs take together, and the limit at which the watchdog stops them."""
     limit = "no watchdog" if obj.watchdog is None else f"watchdog at {share(obj.watchdog)}"
-    taken = _read(obj, "cpu_share")
+    taken = read(obj, "cpu_share")
     if obj.state != "attached" or taken is None or math.isnan(taken):
         return limit
     return f"{share(taken)} of a CPU, {limit}"
 
 
 def _programs(obj: BpfObject) -> Table:
-    stats = _read(obj, "stats")
+    stats = read(obj, "stats")
     rows = []
     for name, program in obj.programs.items():
         cost = None if stats is None or name not in stats.index else stats.loc[name]
@@ -56,8 +56,8 @@ def _programs(obj: BpfObject) -> Table:
                 program.section,
                 "yes" if program.attached else "no",
                 _number(runs),
-                _cell(humanize(float(cost["avg_ns"]), "ns") if cost is not None and runs else None),
-                _cell(share(float(cost["cpu_share"])) if cost is not None and runs else None),
+                text_cell(humanize(float(cost["avg_ns"]), "ns") if cost is not None and runs else None),
+                text_cell(share(float(cost["cpu_share"])) if cost is not None and runs else None),
             )
         )
     columns = ("program", "section", "attached", "runs", "average", "CPU")
@@ -67,15 +67,15 @@ def _programs(obj: BpfObject) -> Table:
 def _streams(obj: BpfObject) -> Table:
     rows = []
     for name, stream in obj.streams.items():
-        rate = _read(stream, "rate")
+        rate = read(stream, "rate")
         rows.append(
             (
                 name,
-                _number(_read(stream, "rows")),
-                _number(_read(stream, "total")),
-                _cell(None if rate is None else f"{rate:,.0f}/s"),
-                _lost(_read(stream, "lost")),
-                _fill(_read(stream, "fill")),
+                _number(read(stream, "rows")),
+                _number(read(stream, "total")),
+                text_cell(None if rate is None else f"{rate:,.0f}/s"),
+                lost_cell(read(stream, "lost")),
+                fill_cell(read(stream, "fill")),
             )
         )
     return Table(("stream", "rows kept", "received", "rate", "lost", "buffer fill"), rows)
@@ -84,42 +84,42 @@ def _streams(obj: BpfObject) -> Table:
 def _maps(obj: BpfObject) -> Table:
     rows = []
     for name, frame in obj.maps.items():
-        fill = _read(frame, "fill")
+        fill = read(frame, "fill")
         most = frame.info.max_entries
         entries = None if fill is None else round(fill * most)
-        rows.append((name, frame.info.kind, _number(entries), _number(most), _fill(fill), _full(frame)))
+        rows.append((name, frame.info.kind, _number(entries), _number(most), fill_cell(fill), _full(frame)))
     return Table(("map", "kind", "entries", "of", "fill", "refused"), rows)
 
 
 def _full(frame: Any) -> Cell:
     """Updates that the map refused because it was full, where the object counts them."""
-    return _lost(_read(frame, "lost"))
+    return lost_cell(read(frame, "lost"))
 
 
-def _lost(count: int | None) -> Cell:
+def lost_cell(count: int | None) -> Cell:
     """A number that stands out when it is not zero, by a sign and a word and not by colour alone."""
     if not count:
-        return _cell("0" if count == 0 else None)
+        return text_cell("0" if count == 0 else None)
     text = f"{count:,}"
     return Cell(f"! {text}", f'<span class="b-badge b-bad">{text}</span>', number=True)
 
 
-def _fill(fill: float | None) -> Cell:
+def fill_cell(fill: float | None) -> Cell:
     if fill is None or math.isnan(fill):
-        return _cell(None)
+        return text_cell(None)
     text = share(fill)
     return Cell(text, f"{esc(text)}{bar(fill)}", number=True)
 
 
 def _number(value: int | None) -> Cell:
-    return _cell(None if value is None else f"{value:,}")
+    return text_cell(None if value is None else f"{value:,}")
 
 
-def _cell(text: str | None) -> Cell:
+def text_cell(text: str | None) -> Cell:
     return Cell(text or "-", esc(text or "-"), number=True)
 
 
-def _read(thing: Any, name: str) -> Any:
+def read(thing: Any, name: str) -> Any:
     """An attribute, or what a method of that name returns; ``None`` where it cannot be had.
 
     Showing an object must not fail, whatever happened to it in the meantime.

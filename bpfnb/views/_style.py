@@ -35,6 +35,7 @@ _CSS = """
 display:block;box-sizing:border-box;max-width:60em;color:var(--b-fg);background:var(--b-bg);
 font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);font-variant-numeric:tabular-nums}
 .bpfnb.b-panel{border:1px solid var(--b-line);border-radius:6px;padding:8px 12px}
+.bpfnb.bpfnb.b-panel table{width:100%}
 .bpfnb .b-head{display:flex;flex-wrap:wrap;gap:4px 10px;align-items:baseline}
 .bpfnb .b-name{font:600 15px var(--b-mono)}
 .bpfnb .b-dim{color:var(--b-dim)}
@@ -45,7 +46,7 @@ margin-right:6px;background:var(--b-dim)}
 .bpfnb .b-warn::before{background:var(--b-warn)}.bpfnb .b-warn{border-color:var(--b-warn)}
 .bpfnb .b-bad::before{background:var(--b-bad)}.bpfnb .b-bad{border-color:var(--b-bad)}
 .bpfnb .b-note{margin:6px 0 0;padding:2px 8px;border-left:3px solid var(--b-warn);background:var(--b-soft)}
-.bpfnb.bpfnb table{border-collapse:collapse;border:0;margin:8px 0 0;width:100%;font:inherit;color:inherit;
+.bpfnb.bpfnb table{border-collapse:collapse;border:0;margin:8px 0 0;font:inherit;color:inherit;
 table-layout:auto}
 .bpfnb.bpfnb caption{caption-side:top;text-align:left;font-weight:600;padding:0 0 2px;color:var(--b-dim)}
 .bpfnb.bpfnb tr,.bpfnb.bpfnb thead,.bpfnb.bpfnb tbody tr:nth-child(odd){background:none;border:0}
@@ -54,14 +55,15 @@ border-top:1px solid var(--b-line);max-width:none;white-space:normal}
 .bpfnb.bpfnb thead th{border-top:0;font-weight:400;font-size:12px;color:var(--b-dim);white-space:nowrap}
 .bpfnb.bpfnb tbody th{font:600 12px/1.6 var(--b-mono);white-space:nowrap}
 .bpfnb.bpfnb .b-num{text-align:right;white-space:nowrap}
-.bpfnb.bpfnb .b-code{font:12px/1.6 var(--b-mono);overflow-wrap:anywhere}
+.bpfnb.bpfnb td.b-code{font:12px/1.6 var(--b-mono);overflow-wrap:anywhere}
 .bpfnb .b-bar{display:inline-block;width:72px;height:8px;border-radius:4px;background:var(--b-soft);
 overflow:hidden;margin-left:8px;vertical-align:middle}
 .bpfnb .b-bar>span{display:block;height:100%;background:var(--b-accent)}
 .bpfnb .b-bar.b-full>span{background:var(--b-bad)}
 .bpfnb pre{font:12px/1.5 var(--b-mono);color:inherit;background:none;margin:0;overflow:auto;max-height:40em}
 .bpfnb details{margin:4px 0 0}.bpfnb summary{cursor:pointer;color:var(--b-dim)}
-.bpfnb svg{display:block;width:100%;max-width:720px;height:auto;font:11px var(--jp-ui-font-family,sans-serif)}
+.bpfnb svg{display:block;margin:0 0 10px;width:100%;max-width:720px;height:auto;
+font:11px var(--jp-ui-font-family,sans-serif)}
 .bpfnb svg text{fill:var(--b-dim)}
 .bpfnb svg .b-column{fill:var(--b-accent)}.bpfnb svg .b-column:hover{opacity:.7}
 .bpfnb svg .b-grid{stroke:var(--b-line)}.bpfnb svg .b-mark{stroke:var(--b-fg);stroke-dasharray:3 3}

@@ -1,0 +1,54 @@
+"""Several objects, their maps and their variables as tables: the answers of `%bpf list`, `maps` and `vars`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bpfnb.views._panel import fill_cell, lost_cell, read, text_cell
+from bpfnb.views._style import share
+from bpfnb.views.table import Table
+
+if TYPE_CHECKING:
+    from bpfnb.object import BpfObject
+
+__all__ = ["map_table", "object_table", "variable_table"]
+
+
+def object_table(objects: Sequence[BpfObject]) -> Table:
+    """One row an object: state, what runs, what it costs, what was lost, and why it stopped."""
+    rows = []
+    for obj in objects:
+        attached = sum(program.attached for program in obj.programs.values())
+        taken = read(obj, "cpu_share") if obj.state == "attached" else None
+        lost = sum(read(stream, "lost") or 0 for stream in obj.streams.values())
+        kept = sum(read(stream, "rows") or 0 for stream in obj.streams.values())
+        rows.append(
+            (
+                obj.name,
+                obj.state,
+                f"{attached} of {len(obj.programs)}",
+                text_cell(None if taken is None else share(taken)),
+                kept,
+                lost_cell(lost),
+                obj.note,
+            )
+        )
+    columns = ("object", "state", "attached", "CPU", "rows", "lost", "note")
+    return Table(columns, rows, empty="nothing is loaded")
+
+
+def map_table(objects: Sequence[BpfObject]) -> Table:
+    """One row a map: kind, size and fill; ``-`` where a kind of map has no fill."""
+    rows = []
+    for obj in objects:
+        for name, frame in obj.maps.items():
+            fill = read(frame, "fill")
+            rows.append((name, obj.name, frame.info.kind, frame.info.max_entries, fill_cell(fill)))
+    return Table(("map", "object", "kind", "max entries", "fill"), rows, empty="no maps")
+
+
+def variable_table(obj: BpfObject) -> Table:
+    """One row a global variable with its present value."""
+    rows = [(name, str(obj.vars[name])) for name in obj.vars]
+    return Table(("variable", "value"), rows, empty=f"{obj.name} has no global variables")
