@@ -15,7 +15,6 @@ from bpfnb.errors import nearest
 from bpfnb.kernel.attach_common import Program
 from bpfnb.kernel.libbpf import options
 from bpfnb.kernel.links import Link, group
-from bpfnb.kernel.syscall import libc
 from bpfnb.kernel.system import online_cpus
 
 __all__ = ["EVENTS", "perf_event"]
@@ -23,6 +22,17 @@ __all__ = ["EVENTS", "perf_event"]
 _HARDWARE, _SOFTWARE, _RAW = 0, 1, 4
 _NUMBER = {"x86_64": 298, "s390x": 331, "ppc64le": 319}.get(platform.machine(), 241)
 _IS_FREQUENCY, _CLOEXEC = 1 << 10, 8
+
+_perf_event_open = ctypes.CDLL(None, use_errno=True).syscall
+_perf_event_open.restype = ctypes.c_long
+_perf_event_open.argtypes = (
+    ctypes.c_long,
+    ctypes.c_void_p,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_ulong,
+)
 
 EVENTS: dict[str, tuple[int, int]] = {
     **{
@@ -104,9 +114,7 @@ def perf_event(program: Program) -> Link:
 
 def _attach(program: Program, name: str, kind: int, attr: bytes, pid: int, cpu: int) -> Link:
     buffer = ctypes.create_string_buffer(attr, len(attr))
-    fd = libc.syscall(
-        _NUMBER, buffer, ctypes.c_int(pid), ctypes.c_int(cpu), ctypes.c_int(-1), ctypes.c_ulong(_CLOEXEC)
-    )
+    fd = _perf_event_open(_NUMBER, ctypes.addressof(buffer), pid, cpu, -1, _CLOEXEC)
     if fd < 0:
         code = ctypes.get_errno()
         if kind != _SOFTWARE and code in (errno.ENOENT, errno.EOPNOTSUPP, errno.ENODEV):

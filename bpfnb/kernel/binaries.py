@@ -56,7 +56,7 @@ def find_binary(name: str, pid: int | None = None) -> Path | None:
 
 
 def _is_named(file: str, name: str) -> bool:
-    """Whether a library's file name is meant by *name*: "c", "libc", "libc.so" and "libc.so.6" mean libc.so.6."""
+    """Whether a library's file name is meant by *name*: "libc", "libc.so" and "libc.so.6" mean libc.so.6."""
     return (
         file == name
         or file.startswith((f"{name}.so", f"{name}-"))

@@ -155,13 +155,15 @@ def _no_target(program: str, section: str, target: str, log: str) -> BpfnbError:
     if section.startswith(("tp_btf", "raw_tp")):
         kind, prefix, names = "tracepoint", "btf_trace_", "typedef"
     elif section.startswith("iter"):
-        kind, prefix = "iterator", "bpf_iter_"
+        # each iterator has a function bpf_iter_NAME and a context struct bpf_iter__NAME; other names share the former
+        kind, prefix, names = "iterator", "bpf_iter__", "struct"
     elif section.startswith("lsm"):
         kind, prefix = "LSM hook", "bpf_lsm_"
     elif section.startswith("struct_ops"):
         kind, names = "struct", "struct"
-    wanted = target.removeprefix(prefix)
-    known = [name.removeprefix(prefix) for name in Btf.kernel().names(names) if name.startswith(prefix)]
+    wanted = target.removeprefix(prefix).removeprefix("bpf_iter_")
+    known = [n.removeprefix(prefix) for n in Btf.kernel().names(names) if n.startswith(prefix)]
+    known = [n for n in known if "__" not in n or kind != "iterator"]
     close = nearest(wanted, known)
     hints = [f"the nearest it has: {', '.join(close)}"] if close else []
     if kind == "iterator":

@@ -378,14 +378,12 @@ class LocalObject:
             bound = self._program(program, {})
             ctx = options.get("ctx", b"")
             packets = bound.info.kind in _PACKET_KINDS
-            ctx_out = len(ctx) if bound.info.kind in ("syscall", "xdp", "sched_cls") else 0
             try:
                 retval, out, context, ns = syscall.prog_test_run(
                     bound.fd,
                     data,
                     len(data) + 4096 if packets else 0,
                     ctx,
-                    ctx_out,
                     repeat if packets or bound.info.kind in ("flow_dissector", "sk_lookup") else 0,
                     options.get("flags", 0),
                     options.get("cpu", 0),

@@ -220,37 +220,20 @@ def enable_stats() -> int:
 
 
 def prog_test_run(
-    prog_fd: int, data: bytes, out_size: int, ctx: bytes, ctx_out_size: int, repeat: int, flags: int, cpu: int
+    prog_fd: int, data: bytes, out_size: int, ctx: bytes, repeat: int, flags: int, cpu: int
 ) -> tuple[int, bytes, bytes, int]:
-    """BPF_PROG_TEST_RUN: (return value, data out, context out, mean duration in ns)."""
+    """BPF_PROG_TEST_RUN: (return value, data out, context as the program left it, mean duration in ns)."""
     data_at, keep = buffer_address(data)
-    ctx_at, keep2 = buffer_address(ctx)
+    context = ctypes.create_string_buffer(ctx, max(len(ctx), 1))
     out = ctypes.create_string_buffer(max(out_size, 1))
-    ctx_out = ctypes.create_string_buffer(max(ctx_out_size, 1))
+    context_at, out_at = (ctypes.addressof(context) if ctx else 0), (ctypes.addressof(out) if out_size else 0)
+    # prog, retval, data sizes; data; repeat, duration, context sizes; contexts; flags, cpu, batch size
     attr = struct.pack(
         "=IIIIQQIIIIQQIII4x",
-        prog_fd,
-        0,
-        len(data),
-        out_size,
-        data_at,
-        ctypes.addressof(out) if out_size else 0,
-        repeat,
-        0,
-        len(ctx),
-        ctx_out_size,
-        ctx_at,
-        ctypes.addressof(ctx_out) if ctx_out_size else 0,
-        flags,
-        cpu,
-        0,
+        *(prog_fd, 0, len(data), out_size, data_at, out_at),
+        *(repeat, 0, len(ctx), 0, context_at, 0, flags, cpu, 0),
     )
     _, back = bpf(10, attr)
-    del keep, keep2
-    retval, _, size_out, _, _, _, duration, _, ctx_size = struct.unpack_from("=IIIQQIIII", back, 4)
-    return (
-        retval,
-        out.raw[:size_out] if out_size else b"",
-        ctx_out.raw[:ctx_size] if ctx_out_size else b"",
-        duration,
-    )
+    del keep
+    retval, _, written, _, _, _, duration = struct.unpack_from("=IIIQQII", back, 4)
+    return retval, out.raw[:written] if out_size else b"", context.raw[: len(ctx)], duration
