@@ -11,6 +11,7 @@ import io
 import struct
 from bisect import bisect_right
 from dataclasses import dataclass
+from typing import Any
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
@@ -123,7 +124,7 @@ class LineTable:
 
     def _read(self, elf: ELFFile) -> None:
         names = {section.name: index for index, section in enumerate(elf.iter_sections())}
-        symbols = elf.get_section_by_name(".symtab")
+        symbols: Any = elf.get_section_by_name(".symtab")
         for index, section in enumerate(elf.iter_sections()):
             if section["sh_flags"] & _EXECUTABLE:
                 self._code[index] = section.data()
