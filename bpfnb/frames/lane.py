@@ -45,7 +45,7 @@ class Lane:
         """Columns of (n, >= size) rows. *lengths* None: nothing but the struct (and padding) is in them."""
         columns: Columns = dict(self.layout.decode(data)) if self.layout else {}
         if lengths is not None:
-            columns[self._rest] = _tails(data[:, self.size :], np.asarray(lengths) - self.size)
+            columns[self._rest] = _tails(data[:, self.size :], np.asarray(lengths, np.int64) - self.size)
         return columns
 
     def concat(self, parts: Sequence[Columns]) -> Columns:
@@ -92,7 +92,7 @@ def _length(columns: Columns) -> int:
 
 def _tails(data: Bytes2D, lengths: npt.NDArray[Any]) -> pa.Array:
     """The first ``lengths[i]`` bytes of each row as a binary array."""
-    lengths = np.broadcast_to(np.maximum(lengths.astype(np.int64), 0), len(data))
+    lengths = np.broadcast_to(np.maximum(lengths, 0), len(data))
     offsets = np.zeros(len(data) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
     values = data[np.arange(data.shape[1]) < lengths[:, None]]

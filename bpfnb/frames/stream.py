@@ -122,11 +122,14 @@ class Stream(LiveFrame):
             return 0
         now = time.time()
         records = self._reader.drain()
+        store = self._store
         if not records:
-            self._store.looked = now
+            store.looked = now
+            if store.bound.seconds is not None:
+                with store.lock:
+                    store.evict(now)
             return 0
         pieces, total = self._sort_out(self._merge(records))
-        store = self._store
         with store.lock:
             before = store.total
             for lane, data, lengths, order, first in pieces:
