@@ -79,8 +79,10 @@ def linear(values: Values, count: int = 20) -> Edges:
         edges = edges if edges[-2] <= high else edges[:-1]
     else:
         low, high = finite.min().item(), finite.max().item()
-        # A step below the spacing of the numbers themselves would give equal edges.
-        step = max(_nice((high - low or abs(high) or 1.0) / count), 4 * np.spacing(max(abs(low), abs(high))))
+        # Divided first, since the difference of two doubles may overflow. A step below the spacing of the
+        # numbers themselves would give equal edges.
+        span = high / count - low / count or max(abs(high), 1.0) / count
+        step = max(_nice(span), 4 * math.ulp(max(abs(low), abs(high))))
         index = math.floor(low / step)
         edges = ((index - 1) * step,) if index * step > low else ()
         while not edges or edges[-1] <= high:
@@ -107,5 +109,5 @@ def explicit(values: Values, edges: Sequence[Number]) -> Edges:
 
 def _nice(width: float) -> float:
     """The smallest 1, 2 or 5 times a power of ten that is not below *width*."""
-    power = 10.0 ** math.floor(math.log10(width))
+    power = 10.0 ** max(math.floor(math.log10(width)), -300)  # below, powers of ten lose their digits
     return next((m * power for m in (1, 2, 5) if m * power >= width * (1 - 1e-9)), 10 * power)

@@ -188,11 +188,16 @@ def hist(
       ...; name it with *column* where there are several). Here an integer *buckets* is the width of a linear
       slot, and *first* the exponent of slot 0. Other shapes: :meth:`Histogram.from_slots`.
 
-    The unit is taken from the column's annotation where *unit* is not given.
+    Where they are not given, the unit is taken from the annotation of the column, and unit and buckets from
+    the map's VIEW.
 
     :raises UnknownName: no such column. :raises TypeError: values that are no numbers.
     """
-    if hasattr(data, "df") and not isinstance(data, pd.DataFrame):
+    if hasattr(data, "df"):  # a live frame; a map's also says how to draw it
+        view: Sequence[str] = getattr(data, "view", None) or ()
+        if view[:1] == ("hist",):
+            unit = unit or next((word for word in view[1:] if word not in ("log2", "linear")), None)
+            buckets = 1 if "linear" in view and buckets == "log2" else buckets
         data = data.df
     if not isinstance(data, pd.DataFrame):
         series = isinstance(data, pd.Series)
@@ -200,11 +205,13 @@ def hist(
         return Histogram.of(
             data, buckets, by=by, unit=unit or (_unit(data, name) if series else None), name=name
         )
+    if data.index.name is not None and data.index.name not in data.columns:
+        data = data.reset_index()  # an array map's index number
     slots = _slot_columns(data, column)
     if slots:
         return _from_arrays(data, slots, buckets, by, first, unit)
     if column is None and {"key", "value"} <= set(data.columns):
-        labels, unit = _column_of(data, by), unit or _unit(data, "key")
+        labels, unit = _column_of(data, by), unit or _unit(data, "key") or _unit(data, "value")
         return Histogram.from_slots(data["key"], data["value"], buckets, by=labels, first=first, unit=unit)
     if column is None:
         raise UnknownName(
