@@ -304,6 +304,8 @@ def _perf_event(
     fd = _libc.syscall(*numbers)
     if fd < 0:
         code = ctypes.get_errno()
+        if kind == _HARDWARE and code in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+            raise OSError(code, "this machine has no hardware counters")
         raise OSError(code, os.strerror(code))
     try:
         yield int(fd)
