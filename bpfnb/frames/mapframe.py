@@ -116,7 +116,7 @@ class MapFrame:
         if cpus is not None:
             left["cpu"] = cpus
         out = pd.concat([left, right], axis=1)
-        if self.kind == "stack_trace" and len(value_names) == 1 and self._types.stacks:
+        if self._types.stacks:
             out["frames"] = pd.arrays.ArrowExtensionArray(stack_lists(values))
         if self.kind in INDEXED:
             out = out.set_index(key_names[""])
