@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bpfnb import bpf
 from bpfnb.annotations import check as check_annotations
 from bpfnb.btf import Btf
+from bpfnb.btf_elf import read_sections
 from bpfnb.compile import cache, diagnostics, hints
 from bpfnb.compile.clang import Clang, find_clang
 from bpfnb.compile.elf import BpfElf
-from bpfnb.compile.events import counters_of, events_of, map_kinds
+from bpfnb.compile.events import SECTION, counters_of, events_of, map_kinds
 from bpfnb.compile.headers import (
+    INCLUDE,
     Headers,
     base_flags,
     find_headers,
@@ -26,6 +26,7 @@ from bpfnb.compile.headers import (
     precompiled,
 )
 from bpfnb.compile.late import Late, late_records
+from bpfnb.compile.lint import lint
 from bpfnb.compile.source import Source, dialect
 from bpfnb.compile.vmlinux import KERNEL_BTF
 from bpfnb.errors import CompileError, Diagnostic, Location
@@ -89,7 +90,7 @@ class _Job:
             need_libbpf(headers)
         self.flags = base_flags(clang, cpu, source.macros)
         self.counted = False
-        (folder / source.file).write_text(source.text)
+        (folder / source.file).write_text(source.text, encoding="utf-8")
 
     def build(self, count: bool) -> tuple[bytes, str]:
         """The object and clang's log. Raises CompileError with what a plain compile says."""
@@ -100,10 +101,13 @@ class _Job:
             self.counted = True
             return done
         data, log = self._try(pch, count=False)
-        # A cell with headers of its own has the last word on what they mean; so has one for which the precompiled
-        # header itself was refused (its files changed, another build of the same compiler).
-        if not data and pch and (not self.prelude or re.search(r"\b(?:PCH|AST|precompiled)\b", log)):
-            pch.unlink(missing_ok=True)
+        refused = bool(pch and re.search(r"\b(?:PCH|AST|precompiled)\b", log))
+        if pch and refused and not data:
+            pch.unlink(
+                missing_ok=True
+            )  # its headers changed, or it is another compiler's: the next cell makes it anew
+        # What a cell with headers of its own means is for those headers to say, without ours before them.
+        if pch and not data and (refused or not self.prelude):
             data, log = self._try(None, count=count)
             self.counted = bool(data) and count
             if not data and count:
@@ -115,7 +119,7 @@ class _Job:
     def try_again(self, late: Sequence[Late]) -> bytes:
         """The object with declarations appended that make BTF describe *late*; empty where that does not compile."""
         text = self.source.text + "\n" + "\n".join(record.declaration for record in late) + "\n"
-        (self.folder / self.source.file).write_text(text)
+        (self.folder / self.source.file).write_text(text, encoding="utf-8")
         pch = (
             precompiled(self.clang, self.headers, self.flags)
             if may_use_precompiled(self.source, self.headers)
@@ -129,9 +133,9 @@ class _Job:
         if pch:
             args += ["-include-pch", str(pch)]
         if count:
-            args += ["-include", str(bpf.INCLUDE / "bpfnb/count.h")]
+            args += ["-include", str(INCLUDE / "bpfnb/count.h")]
         if self.prelude:
-            args += ["-include", str(bpf.INCLUDE / "bpfnb/prelude.h")]
+            args += ["-include", str(INCLUDE / "bpfnb/prelude.h")]
             args += ["-DBPFNB_OWN_LICENSE"] * source.has_license
         if source.directory:
             args += ["-iquote", str(source.directory.absolute())]
@@ -155,7 +159,7 @@ class _Job:
         return CompileError(
             diagnostics.summary(errors, self.source),
             diagnostics=[d for d in found if d.where] or errors,
-            where=own[0] if own else errors[0].where,
+            where=own[0] if own else diagnostics.included_at(log, self.source) or errors[0].where,
             source=self.source.text,
             hints=hints.hints(errors, self.source, self.headers),
             log=log,
@@ -184,7 +188,7 @@ class _Job:
 
 
 def _ours(headers: Headers) -> tuple[Path, ...]:
-    return (headers.vmlinux.parent, bpf.INCLUDE, *((headers.libbpf / "bpf",) if headers.libbpf else ()))
+    return (headers.vmlinux.parent, INCLUDE, *((headers.libbpf / "bpf",) if headers.libbpf else ()))
 
 
 def _absolute(source: Source) -> list[str]:
@@ -220,7 +224,13 @@ def _digest(path: Path) -> str:
 
 def _describe(data: bytes, source: Source, clang: Clang, key: str, log: str, headers: Headers) -> BpfElf:
     btf = Btf.from_elf(data)
+    sections = read_sections(data)
     kinds = map_kinds(btf)
+    events = events_of(btf, kinds)
+    if SECTION not in sections and events:
+        from bpfnb.compile import foreign  # pyelftools, which objects with marks seldom need
+
+        events = foreign.events(data, btf, kinds, events)
     found = diagnostics.parse(log, source, _ours(headers))
     elf = BpfElf(
         data=data,
@@ -228,8 +238,8 @@ def _describe(data: bytes, source: Source, clang: Clang, key: str, log: str, hea
         compiler=clang.description,
         key=key,
         cached=False,
-        warnings=tuple(d for d in found if d.severity == "warning"),
-        events=events_of(btf, kinds),
+        warnings=(*(d for d in found if d.severity == "warning"), *lint(btf, sections, source)),
+        events=events,
         counters=counters_of(btf, kinds),
     )
     elf.__dict__["btf"] = btf  # what the cached property would read again

@@ -66,7 +66,7 @@ class Clang:
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             # Diagnostics are parsed, so they have to be in English; CPATH and its kin would add include
             # directories that no cache key knows of.
@@ -132,8 +132,8 @@ def _listing(search: str, stamps: tuple[int, ...]) -> tuple[Path, ...]:
     paths = []
     for folder in dict.fromkeys(search.split(":")):
         with contextlib.suppress(OSError):
-            names = [name for name in os.listdir(folder or ".") if re.fullmatch(r"clang(-\d+)?", name)]
-            paths += [Path(folder or ".", name).absolute() for name in sorted(names)]
+            found = (path for path in Path(folder).iterdir() if re.fullmatch(r"clang(-\d+)?", path.name))
+            paths += sorted(path.absolute() for path in found)
     return tuple(dict.fromkeys(path for path in paths if os.access(path, os.X_OK)))
 
 
@@ -141,7 +141,7 @@ def _on_path(search: str) -> tuple[Path, ...]:
     stamps = []
     for folder in search.split(":"):
         try:
-            stamps.append(os.stat(folder or ".").st_mtime_ns)
+            stamps.append(Path(folder).stat().st_mtime_ns)
         except OSError:
             stamps.append(0)
     return _listing(search, tuple(stamps))

@@ -9,7 +9,7 @@ from pathlib import Path
 from bpfnb.compile.source import Source
 from bpfnb.errors import Diagnostic, Location
 
-__all__ = ["parse", "summary"]
+__all__ = ["included_at", "parse", "summary"]
 
 # "io:3:9: error: text", "io:3: warning: text [-Wflag]" and, from the back end, "error: text" alone.
 _MESSAGE = re.compile(
@@ -20,6 +20,9 @@ _MESSAGE = re.compile(
 _BACKEND = re.compile(
     r"^(?:(?P<file>[^\s:]+):(?P<line>\d+):(?P<column>\d+): )?in function (?P<function>[\w.]+) [^:]*: "
 )
+
+# A position within the text, which is all that the back end of older versions gives.
+_INSIDE = re.compile(r"\bat (?P<file>[^\s:]+):(?P<line>\d+):(?P<column>\d+)")
 
 
 def parse(log: str, source: Source, ours: Sequence[Path] = ()) -> tuple[Diagnostic, ...]:
@@ -35,7 +38,11 @@ def parse(log: str, source: Source, ours: Sequence[Path] = ()) -> tuple[Diagnost
         match = _MESSAGE.match(line)
         if match is None or match["text"] == "":
             continue
-        text, where = match["text"], _place(match, source, lines)
+        text, where = _tidy(match["text"]), _place(match, source, lines)
+        if text.startswith(
+            ("too many errors emitted", "include the header <", "could not determine the original")
+        ):
+            continue
         if backend := _BACKEND.match(text):
             text = text[backend.end() :]
             where = where or _place(backend, source, lines) or _function(backend["function"], source)
@@ -43,8 +50,17 @@ def parse(log: str, source: Source, ours: Sequence[Path] = ()) -> tuple[Diagnost
             if text.startswith("previous definition") and found and found[-1].severity == "warning":
                 found.pop()
             continue
+        if where is None and (inside := _INSIDE.search(text)):
+            where = _place(inside, source, lines)
+            text = " ".join((text[: inside.start()] + text[inside.end() :]).split())
         found.append(Diagnostic(match["severity"], text, where))
     return tuple(found)
+
+
+def included_at(log: str, source: Source) -> Location | None:
+    """The cell's ``#include`` through which the first message of another file came."""
+    match = re.search(rf"^In file included from {re.escape(source.file)}:(\d+):", log, re.M)
+    return Location(source.name, int(match[1])) if match else None
 
 
 def summary(diagnostics: Sequence[Diagnostic], source: Source) -> str:
@@ -56,6 +72,17 @@ def summary(diagnostics: Sequence[Diagnostic], source: Source) -> str:
     if len(errors) <= 1:
         return f"{label[0].upper()}{label[1:]} does not compile: {what}"
     return f"{count} in {label}: {what}"
+
+
+def _tidy(text: str) -> str:
+    """Without what only compiler engineers read."""
+    text = text.replace("; ISO C99 and later do not support implicit function declarations", "")
+    text = text.replace(" [-Wimplicit-function-declaration]", "")
+    text = re.sub(r"^(call to undeclared library function '\w+') with type .*", r"\1", text)
+    text = re.sub(r"^error in backend: ", "", text)
+    if match := re.match(r"Cannot select: 0x[0-9a-f]+: \w+ = (?:sdiv|srem) .*?, (\S+:\d+:\d+)$", text):
+        return f"unsupported signed division at {match[1]}"
+    return re.sub(r"0x[0-9a-f]{6,}: \w+ = GlobalAddress<ptr @(\w+)> 0, ", r"\1 at ", text)
 
 
 def _place(match: re.Match[str], source: Source, lines: Sequence[str]) -> Location | None:

@@ -10,19 +10,31 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bpfnb import bpf
 from bpfnb.compile.cache import cache_dir, identity, replace, trim
 from bpfnb.compile.clang import Clang, system_includes, target_arch
 from bpfnb.compile.source import Source
 from bpfnb.compile.vmlinux import vmlinux_h
 from bpfnb.errors import CompileError, MissingDependency
 
-__all__ = ["Headers", "base_flags", "find_headers", "precompiled"]
+__all__ = [
+    "INCLUDE",
+    "Headers",
+    "base_flags",
+    "find_headers",
+    "may_use_precompiled",
+    "need_libbpf",
+    "precompiled",
+]
+
+# By name: the folder stands at the top of the repository and is bpfnb.bpf only once installed, which type checkers
+# cannot follow.
+INCLUDE: Path = importlib.import_module("bpfnb.bpf").INCLUDE
 
 _PCH_BYTES = 160 << 20  # about ten precompiled headers
 _LIBBPF = ("bpf_helpers.h", "bpf_helper_defs.h", "bpf_tracing.h", "bpf_core_read.h", "bpf_endian.h")
@@ -36,6 +48,7 @@ class Headers:
     ``libbpf`` is the directory above ``bpf/bpf_helpers.h``, ``None`` where libbpf's headers are not installed.
     """
 
+    kernel_btf: Path
     vmlinux: Path
     libbpf: Path | None
     identity: str
@@ -43,16 +56,16 @@ class Headers:
     @property
     def flags(self) -> list[str]:
         """As system headers: their own warnings are nobody's business."""
-        return [f"-isystem{self.vmlinux.parent}", f"-isystem{bpf.INCLUDE}"]
+        return [f"-isystem{self.vmlinux.parent}", f"-isystem{INCLUDE}"]
 
 
 def find_headers(kernel_btf: Path) -> Headers:
     """The running kernel's vmlinux.h, libbpf's headers and bpfnb's own."""
     libbpf = next((p for p in (Path("/usr/local/include"), Path("/usr/include")) if _has_libbpf(p)), None)
     parts = [identity(libbpf / "bpf" / name) for name in _LIBBPF] if libbpf else ["no libbpf"]
-    parts += [identity(bpf.INCLUDE / "bpfnb" / name) for name in _OWN]
+    parts += [identity(INCLUDE / "bpfnb" / name) for name in _OWN]
     vmlinux = vmlinux_h(kernel_btf)
-    return Headers(vmlinux, libbpf, _digest(*parts, str(vmlinux.parent.name)))
+    return Headers(kernel_btf, vmlinux, libbpf, _digest(*parts, str(vmlinux.parent.name)))
 
 
 def need_libbpf(headers: Headers) -> None:
@@ -92,7 +105,7 @@ def precompiled(clang: Clang, headers: Headers, flags: list[str]) -> Path | None
     flags = ["c-header" if flag == "c" else flag for flag in flags]
     try:
         with replace(path) as temporary:
-            header = str(bpf.INCLUDE / "bpfnb" / "kernel.h")
+            header = str(INCLUDE / "bpfnb" / "kernel.h")
             done = clang.run([*flags, *headers.flags, header, "-o", str(temporary)], cwd=path.parent)
             if done.returncode:
                 raise CompileError("the precompiled header does not compile", log=done.stderr)

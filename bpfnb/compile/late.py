@@ -11,7 +11,6 @@ import re
 from dataclasses import dataclass
 
 from bpfnb.btf import Btf
-from bpfnb.compile.dwarf import Dwarf
 from bpfnb.compile.events import SECTION, Call, calls
 from bpfnb.compile.source import Source
 
@@ -48,6 +47,8 @@ def late_records(btf: Btf, elf: bytes, source: Source) -> list[Late]:
     unknown = [call for call in calls(btf) if not call.data and not call.operand]
     if not unknown:
         return []
+    from bpfnb.compile.dwarf import Dwarf  # pyelftools, which few programs need
+
     functions = Dwarf(elf).functions
     found = []
     for number, call in enumerate(dict.fromkeys(unknown)):
@@ -85,7 +86,8 @@ def _mentions(call: Call, source: Source) -> tuple[set[str], set[str]]:
 
 def _arguments(text: str) -> list[str]:
     """The arguments of a call whose opening parenthesis stands just before *text*."""
-    depth, start, arguments = 0, 0, []
+    depth = start = 0
+    arguments: list[str] = []
     for place, character in enumerate(text[:2000]):
         if character in "([{":
             depth += 1

@@ -1,4 +1,4 @@
-"""What is compiled: the text of a cell with everything that its object depends on, and what can be read off the text."""
+"""What is compiled: a cell's text with all that its object depends on, and what can be read off it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class Source:
     @property
     def file(self) -> str:
         """The name as the compiler is given it: a plain file name, since line information cannot hold any other."""
-        return re.sub(r"[^\w.+=@-]", "_", Path(self.name).name) or "cell"
+        # clang would take a leading dash for an option; leading dots are for its own files beside the text.
+        return re.sub(r"^[-.]+|[^\w.+=@-]", "_", Path(self.name).name) or "cell"
 
     @property
     def macros(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import hashlib
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from bpfnb.compile.cache import cache_dir, replace
 from bpfnb.errors import CompileError, MissingDependency
@@ -133,7 +134,7 @@ def _libraries() -> tuple[ctypes.CDLL, ctypes.CDLL]:
         ) from error
     libc = ctypes.CDLL(None, use_errno=True)
     pointer, size, integer = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
-    for function, returns, takes in (
+    signatures: tuple[tuple[Any, Any, list[Any]], ...] = (
         (libbpf.btf__parse_raw, pointer, [ctypes.c_char_p]),
         (libbpf.btf__free, None, [pointer]),
         (libbpf.btf__type_cnt, ctypes.c_uint, [pointer]),
@@ -144,7 +145,8 @@ def _libraries() -> tuple[ctypes.CDLL, ctypes.CDLL]:
         (libc.fopen, pointer, [ctypes.c_char_p, ctypes.c_char_p]),
         (libc.fwrite, size, [ctypes.c_char_p, size, size, pointer]),
         (libc.fclose, integer, [pointer]),
-    ):
+    )
+    for function, returns, takes in signatures:
         function.restype = returns
         function.argtypes = takes
     return libbpf, libc
