@@ -149,7 +149,7 @@ def _objects(names: Iterable[str]) -> list[BpfObject]:
 
 def _list(_: argparse.Namespace) -> Any:
     from bpfnb import objects
-    from bpfnb.views.objects import object_table
+    from bpfnb.views.lists import object_table
 
     return object_table(list(objects.values()))
 
@@ -163,7 +163,7 @@ def _each(action: str) -> Callable[[argparse.Namespace], Any]:
 
     def call(args: argparse.Namespace) -> Any:
         from bpfnb import objects
-        from bpfnb.views.objects import object_table
+        from bpfnb.views.lists import object_table
 
         if not args.names and not getattr(args, "all", False):
             raise UsageProblem(f"%bpf {action}: name an object, or --all")
@@ -177,13 +177,13 @@ def _each(action: str) -> Callable[[argparse.Namespace], Any]:
 
 def _maps(args: argparse.Namespace) -> Any:
     from bpfnb import objects
-    from bpfnb.views.objects import map_table
+    from bpfnb.views.lists import map_table
 
     return map_table(_objects(args.names) if args.names else list(objects.values()))
 
 
 def _vars(args: argparse.Namespace) -> Any:
-    from bpfnb.views.objects import variable_table
+    from bpfnb.views.lists import variable_table
 
     (obj,) = _objects([args.name])
     for name, value in map(assignment, args.values):
@@ -207,18 +207,9 @@ def _log(args: argparse.Namespace) -> Any:
 
 def _find(args: argparse.Namespace) -> Any:
     from bpfnb.kernel.hooks import find
-    from bpfnb.views.table import Table
+    from bpfnb.views.lists import hook_table
 
-    found = find(args.pattern)
-    shown = found[: args.limit]
-    more = f"{len(found) - len(shown):,} more; --limit shows them" if len(found) > len(shown) else ""
-    return Table(
-        ("name", "kind", "detail"),
-        [(hook.name, hook.kind, hook.detail) for hook in shown],
-        empty=f"nothing in this kernel matches '{args.pattern}'",
-        footer=more,
-        code=frozenset({"detail"}),
-    )
+    return hook_table(find(args.pattern), args.pattern, args.limit)
 
 
 def _struct(args: argparse.Namespace) -> Any:
@@ -230,8 +221,9 @@ def _struct(args: argparse.Namespace) -> Any:
 
 def _features(_: argparse.Namespace) -> Any:
     from bpfnb.kernel.features import features
+    from bpfnb.views.lists import feature_table
 
-    return features()
+    return feature_table(features())
 
 
 def _doctor(_: argparse.Namespace) -> Any:

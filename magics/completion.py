@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
@@ -191,22 +190,24 @@ def _members(path: Sequence[str], above: str, body: str) -> list[str]:
 
 def _sections(fragment: str) -> Iterable[str]:
     """Prefixes first; after ``tp/`` the categories, after those their tracepoints; kernel functions by their start."""
+    from bpfnb.kernel import hooks
+
     head, slash, rest = fragment.partition("/")
     head = head.removeprefix("?")
     if not slash:
-        return _prefixes()
+        return hooks.SECTIONS
     if head in ("tp", "tracepoint"):
         category, second, _ = rest.partition("/")
         if not second:
             return [f"{head}/{name}/" for name in _categories()]
         return [f"{head}/{category}/{name}" for name in _tracepoints().get(category, ())]
     if head in ("raw_tp", "raw_tracepoint", "tp_btf", "raw_tp.w", "raw_tracepoint.w"):
-        return [f"{head}/{name}" for name in _raw_tracepoints()]
+        return [f"{head}/{name}" for name in hooks.raw_tracepoints()]
     if head.split(".")[0] == "iter":
-        return [f"{head}/{name.removeprefix('bpf_iter__')}" for name in _named("struct", "bpf_iter__")]
+        return [f"{head}/{name}" for name in hooks.iterators() if "__safe_" not in name]
     if head.split(".")[0] in ("fentry", "fexit", "fmod_ret", "kprobe", "kretprobe") and len(rest) >= 2:
         return [f"{head}/{name}" for name in _named("func", rest)]
-    return _prefixes()
+    return hooks.SECTIONS
 
 
 def _annotation_words(macro: str) -> list[str]:
@@ -218,13 +219,6 @@ def _annotation_words(macro: str) -> list[str]:
 
 
 # What this kernel and this machine offer
-
-
-@cache
-def _prefixes() -> tuple[str, ...]:
-    from bpfnb.kernel.hooks import SECTIONS
-
-    return tuple(SECTIONS)
 
 
 @cache
@@ -242,17 +236,10 @@ def _categories() -> list[str]:
     return sorted(_tracepoints())
 
 
-@cache
-def _raw_tracepoints() -> tuple[str, ...]:
-    """Names that ``raw_tp`` and ``tp_btf`` take: the kernel has a typedef ``btf_trace_NAME`` for each."""
-    return tuple(name.removeprefix("btf_trace_") for name in _named("typedef", "btf_trace_", limit=None))
-
-
-@cache
-def _helpers() -> tuple[str, ...]:
+def _helpers() -> list[str]:
     from bpfnb.kernel.hooks import helpers
 
-    return tuple(helpers())
+    return helpers()
 
 
 @cache
@@ -265,12 +252,12 @@ def _constants() -> tuple[str, ...]:
     return tuple(label for enum in found if isinstance(enum, Enum) for label, _ in enum.values)
 
 
-def _named(kind: str, start: str, limit: int | None = LIMIT) -> list[str]:
+def _named(kind: str, start: str) -> list[str]:
     from bpfnb.btf import Btf
 
     # Names with __safe_ mark types for the verifier alone.
     names = (n for n in Btf.kernel().names(kind) if n.startswith(start) and "__safe_" not in n)
-    return list(islice(names, limit))
+    return list(islice(names, LIMIT))
 
 
 def _type_names(start: str) -> list[str]:
@@ -318,17 +305,3 @@ def _pick(fragment: str, names: Iterable[str], kind: str) -> Completions:
     """The names that begin with the fragment, each once, at most LIMIT."""
     fitting = dict.fromkeys(name for name in names if name.startswith(fragment))
     return Completions(fragment, tuple(Candidate(name, kind) for name in islice(fitting, LIMIT)))
-
-
-def forget() -> None:
-    """Drop what was looked up (a module with tracepoints may have been loaded since)."""
-    known: tuple[Any, ...] = (
-        _prefixes,
-        _tracepoints,
-        _raw_tracepoints,
-        _helpers,
-        _constants,
-        _kernel_members,
-    )
-    for function in known:
-        function.cache_clear()

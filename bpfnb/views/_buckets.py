@@ -74,8 +74,8 @@ def linear(values: Values, count: int = 20) -> Edges:
         edges: Edges = (0, 1)
     elif values.dtype.kind != "f":
         low, high = finite.min().item(), finite.max().item()
-        step = max(1, round(_nice((high - low + 1) / count)))
-        edges = tuple(range(low // step * step, high + step + 1, step))
+        width = max(1, round(_nice((high - low + 1) / count)))
+        edges = tuple(range(low // width * width, high + width + 1, width))
         edges = edges if edges[-2] <= high else edges[:-1]
     else:
         low, high = finite.min().item(), finite.max().item()

@@ -12,7 +12,7 @@ import pytest
 
 from bpfnb.errors import ObjectClosed
 from bpfnb.views import Preformatted, Table, object_html, object_text
-from bpfnb.views.objects import map_table, object_table, variable_table
+from bpfnb.views.lists import map_table, object_table, variable_table
 
 
 class Closed:

@@ -1,4 +1,4 @@
-"""Several objects, their maps and their variables as tables: the answers of `%bpf list`, `maps` and `vars`."""
+"""The answers of the `%bpf` verbs as tables: objects, maps, variables, features of the kernel, hooks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from bpfnb.views._style import share
 from bpfnb.views.table import Table
 
 if TYPE_CHECKING:
+    from bpfnb.kernel.features import Features
+    from bpfnb.kernel.hooks import Hook
     from bpfnb.object import BpfObject
 
-__all__ = ["map_table", "object_table", "variable_table"]
+__all__ = ["feature_table", "hook_table", "map_table", "object_table", "variable_table"]
 
 
 def object_table(objects: Sequence[BpfObject]) -> Table:
@@ -52,3 +54,27 @@ def variable_table(obj: BpfObject) -> Table:
     """One row a global variable with its present value."""
     rows = [(name, str(obj.vars[name])) for name in obj.vars]
     return Table(("variable", "value"), rows, empty=f"{obj.name} has no global variables")
+
+
+def feature_table(features: Features) -> Table:
+    """One row a thing that was tried: whether it works, and why not."""
+    kinds = (("attach", features.attach), ("program", features.program_types), ("map", features.map_types))
+    rows = [
+        (name, kind, "-" if trial.ok is None else "yes" if trial.ok else "no", trial.reason)
+        for kind, trials in kinds
+        for name, trial in trials.items()
+    ]
+    title = f"Linux {features.release}, libbpf {features.libbpf}"
+    return Table(("feature", "kind", "works", "why not"), rows, title=title)
+
+
+def hook_table(hooks: Sequence[Hook], pattern: str, limit: int) -> Table:
+    """One row a hook, at most *limit*; the footer says how many more there are."""
+    more = len(hooks) - limit
+    return Table(
+        ("name", "kind", "detail"),
+        [(hook.name, hook.kind, hook.detail) for hook in hooks[:limit]],
+        empty=f"nothing in this kernel matches '{pattern}'",
+        footer=f"{more:,} more; --limit shows them" if more > 0 else "",
+        code=frozenset({"detail"}),
+    )
