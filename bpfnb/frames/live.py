@@ -23,6 +23,7 @@ import pyarrow as pa
 import traitlets
 
 from bpfnb.frames import completeness
+from bpfnb.frames.drawn import Drawn
 from bpfnb.frames.lane import Lane
 from bpfnb.frames.store import Bound, Store
 from bpfnb.frames.union import union_arrow, union_frame
@@ -41,7 +42,7 @@ class _Live(traitlets.TraitType[Any, Any]):
         return getattr(obj, f"_now_{self.name}")()
 
 
-class LiveFrame(traitlets.HasTraits):
+class LiveFrame(Drawn, traitlets.HasTraits):
     """A bounded table of rows that arrive.
 
     Traits: ``total`` (rows ever), ``rows`` (rows kept), ``lost`` (records that never arrived), ``rate`` (rows a
@@ -283,11 +284,15 @@ class LiveFrame(traitlets.HasTraits):
         try:
             call()
         except Exception as error:
-            known = {(type(e), str(e)) for e in self.errors}
-            self.errors.append(error)
-            if (type(error), str(error)) not in known:
-                print(f"bpfnb: a callback of '{self.name}' failed:", file=sys.stderr)
-                traceback.print_exception(error)
+            self._report(error, "a callback of")
+
+    def _report(self, error: BaseException, what: str) -> None:
+        """Keep *error*; print it unless the same was printed before."""
+        known = {(type(e), str(e)) for e in self.errors}
+        self.errors.append(error)
+        if (type(error), str(error)) not in known:
+            print(f"bpfnb: {what} '{self.name}' failed:", file=sys.stderr)
+            traceback.print_exception(error)
 
     # Display
 

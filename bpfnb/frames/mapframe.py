@@ -28,6 +28,7 @@ import pyarrow as pa
 from bpfnb.btf import Btf
 from bpfnb.errors import MapError, MapFull, MapTypeError
 from bpfnb.frames import completeness
+from bpfnb.frames.drawn import Drawn
 from bpfnb.frames.mapkinds import MapTypes, added, first_of, kernel_value, per_cpu_rows, stack_lists, summed
 from bpfnb.kernel.backend import Bytes2D, LoadedObject, MapInfo
 
@@ -47,7 +48,7 @@ COUNTED = frozenset(
 _MISSING = object()
 
 
-class MapFrame:
+class MapFrame(Drawn):
     """One map of a loaded object. Raises ObjectClosed once the object is closed.
 
     *lost* counts the updates that failed in the program because the map was full.

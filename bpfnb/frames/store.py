@@ -25,8 +25,9 @@ __all__ = ["Batch", "Bound", "Store"]
 
 _OVERHEAD = 600  # bytes that a batch costs beside its rows
 _SMALL = 256  # raw batches below this many rows are joined as they arrive
-_GROUP = 1 << 14  # raw rows decoded at a time
-_SEGMENT = 1 << 16  # decoded batches are joined up to this many rows
+_LARGE = 1 << 12  # raw batches of this many rows are decoded by themselves
+_GROUP = 1 << 14  # smaller ones are put together up to this many rows before
+_SEGMENT = 1 << 14  # decoded batches are joined up to this many rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +199,7 @@ class Store:
                     self.nbytes -= sum(b.size for b in self._lanes[lane])
                     self._lanes[lane] = [b for b in after if b.end > self.floor] + newer
                     self.nbytes += sum(b.size for b in self._lanes[lane])
+                    self.evict(time())
         found = (b.between(max(start, floor), stop) for b in after if b.end > start and b.first < stop)
         return [batch for batch in found if batch.rows]
 
@@ -255,9 +257,9 @@ def _decode(lane: Lane, batches: Sequence[Batch]) -> list[Batch]:
             flush()
             out.append(batch)
             continue
-        assert batch.raw is not None
         if group and (
             rows + batch.rows > _GROUP
+            or batch.rows >= _LARGE
             or group[0].raw is None
             or group[0].raw.shape[1] != batch.raw.shape[1]
             or (group[0].lengths is None) != (batch.lengths is None)

@@ -36,9 +36,10 @@ _Piece = tuple[Lane, Bytes2D, "npt.NDArray[np.uint32] | int | None", "npt.NDArra
 
 
 class Stream(LiveFrame):
-    """The records that *reader* delivers. *lost* counts what the program could not put into the buffer."""
+    """The records that *reader* delivers. *lost* counts what the program could not put into the buffer.
 
-    kind = "stream"
+    *kind* is the map's, ``ringbuf`` or ``perf_event_array``.
+    """
 
     def __init__(
         self,
@@ -48,8 +49,10 @@ class Stream(LiveFrame):
         *,
         lost: Callable[[], int] = lambda: 0,
         provenance: Mapping[str, Any] | None = None,
+        kind: str = "stream",
     ) -> None:
         super().__init__(name, provenance=provenance)
+        self.kind = kind
         self._reader: Reader | None = reader
         self._program_lost = lost
         self._lost = {"program": 0, "buffer": 0}
@@ -57,7 +60,7 @@ class Stream(LiveFrame):
         self._short = 0
         self._peak = 0.0
         self._unknown = Lane(None)
-        self._known = [Lane(layout) for layout in _distinct(layouts)]
+        self._known = _lanes(layouts)
         self._totals: dict[Lane, int] = {}
         self._types: dict[Lane, TypeFrame] = {}
 
@@ -241,7 +244,7 @@ class Stream(LiveFrame):
 
     def failed(self, error: BaseException) -> None:
         """The pump could not drain this stream and put it aside."""
-        self._guard(lambda: _raise(error))
+        self._report(error, "draining")
 
     def orphan(self) -> None:
         """This process is a fork: keep the rows, leave the buffer to the parent."""
@@ -268,10 +271,9 @@ class Stream(LiveFrame):
 class TypeFrame(LiveFrame):
     """The records of one kind of a stream that has several. Bounds, losses and the end are the stream's."""
 
-    kind = "stream"
-
     def __init__(self, stream: Stream, lane: Lane) -> None:
         super().__init__(f"{stream.name}[{lane.name!r}]", provenance=stream.provenance)
+        self.kind = stream.kind
         self._stream = stream
         self._lane = lane
         self._store = stream._store
@@ -296,12 +298,19 @@ class TypeFrame(LiveFrame):
         return self._stream.lost_by()
 
 
-def _distinct(layouts: Sequence[Layout]) -> list[Layout]:
-    """Layouts without those that only repeat another's columns under another name."""
-    seen: dict[Any, Layout] = {}
+def _lanes(layouts: Sequence[Layout]) -> list[Lane]:
+    """A lane for each layout that differs in its columns; anonymous structs get their sizes as a name."""
+    seen: dict[Any, Lane] = {}
     for layout in layouts:
-        seen.setdefault((layout.size, layout.columns), layout)
-    return list(seen.values())
+        seen.setdefault((layout.size, layout.columns), Lane(layout))
+    lanes = list(seen.values())
+    names = [lane.name for lane in lanes]
+    for number, lane in enumerate(lanes):
+        if names.count(lane.name) > 1:
+            lane.name = f"{lane.name} ({lane.size} bytes)"
+            if lane.name in (other.name for other in lanes[:number]):
+                lane.name += f" #{number}"
+    return lanes
 
 
 def _timestamp(lane: Lane) -> int | None:
@@ -310,7 +319,3 @@ def _timestamp(lane: Lane) -> int | None:
         if column.annotations.format == "timestamp" and column.size == 8 and not column.bits:
             return column.offset
     return None
-
-
-def _raise(error: BaseException) -> None:
-    raise error

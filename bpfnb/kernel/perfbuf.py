@@ -64,11 +64,11 @@ def online_cpus() -> list[int]:
 class PerfReader:
     """Consumes one perf event array; a :class:`~bpfnb.kernel.backend.Reader`.
 
-    *cpus* are those to listen to (default: all online), *pages* the data pages a CPU (a power of two; default 64,
-    256 KiB with pages of 4 KiB). Raises OSError where the kernel refuses (EPERM without CAP_PERFMON).
+    *cpus* are those to listen to (default: all online), *pages* the data pages a CPU (a power of two; default 128,
+    512 KiB with pages of 4 KiB). Raises OSError where the kernel refuses (EPERM without CAP_PERFMON).
     """
 
-    def __init__(self, map_fd: int, cpus: Iterable[int] | None = None, pages: int = 64) -> None:
+    def __init__(self, map_fd: int, cpus: Iterable[int] | None = None, pages: int = 128) -> None:
         if pages < 1 or pages & (pages - 1):
             raise ValueError(f"a perf buffer has a power of two of pages, not {pages}")
         self._map_fd = os.dup(map_fd)
