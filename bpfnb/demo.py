@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from bpfnb.errors import MissingDependency
 __all__ = ["execute", "main", "summary", "to_html"]
 
 QUICKSTART = Path("notebooks/quickstart.ipynb")
+PLOTLY = "application/vnd.plotly.v1+json"
 
 
 def execute(path: Path, *, timeout: int = 120) -> Any:
@@ -24,15 +27,23 @@ def execute(path: Path, *, timeout: int = 120) -> Any:
     try:
         import nbformat
         from nbclient import NotebookClient
+        from traitlets.config import Config
     except ImportError as error:
         raise MissingDependency(
             f"running notebooks needs {error.name}", hints=["pip install 'bpfnb[lab]'"]
         ) from None
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
-    )
-    client.execute()
+    with tempfile.TemporaryDirectory(prefix="bpfnb-") as sockets:
+        # Sockets in a folder of this user's: nobody else on the machine can listen to the notebook's kernel.
+        config = Config(ConnectionFileMixin={"transport": "ipc", "ip": f"{sockets}/kernel"})
+        client = NotebookClient(
+            notebook,
+            timeout=timeout,
+            kernel_name="python3",
+            config=config,
+            resources={"metadata": {"path": str(path.parent)}},
+        )
+        client.execute(env={**os.environ, "PLOTLY_RENDERER": "plotly_mimetype"})
     return notebook
 
 
@@ -40,6 +51,20 @@ def to_html(notebook: Any) -> str:
     """The executed notebook as one HTML page that loads nothing from elsewhere."""
     from nbconvert import HTMLExporter
 
+    notebook = copy.deepcopy(notebook)
+    figures = [
+        output.data
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if PLOTLY in output.get("data", {})
+    ]
+    for number, data in enumerate(figures):
+        import plotly.io
+
+        # The first figure brings plotly.js for all.
+        data["text/html"] = plotly.io.to_html(
+            data.pop(PLOTLY), include_plotlyjs=number == 0, include_mathjax=False, full_html=False, validate=False
+        )
     exporter = HTMLExporter(template_name="lab", mathjax_url="", require_js_url="", jquery_url="")
     text, _ = exporter.from_notebook_node(notebook)
     return str(text)

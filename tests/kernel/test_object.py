@@ -199,8 +199,9 @@ def test_an_iterator_reads_as_text_and_as_rows():
     }
     SEC("iter/task") int names(struct bpf_iter__task *ctx)
     {
-        if (ctx->task)
-            BPF_SEQ_PRINTF(ctx->meta->seq, "%d %s\\n", ctx->task->pid, ctx->task->comm);
+        struct task_struct *task = ctx->task;
+        if (task)
+            BPF_SEQ_PRINTF(ctx->meta->seq, "%d %s\\n", task->pid, task->comm);
         return 0;
     }
     """
