@@ -209,18 +209,24 @@ class Stream(LiveFrame):
         if len(records) < 2 or len({batch.cpu for batch in records}) < 2:
             return records
         length = records[0].lengths
-        if not isinstance(length, int) or any(
-            batch.lengths is not length and batch.lengths != length for batch in records
-        ):
+        if not isinstance(length, int):
+            return records
+        if any(not isinstance(batch.lengths, int) or batch.lengths != length for batch in records):
             return records
         lane = self._lane(length, True)
         at = _timestamp(lane)
         if at is None or at + 8 > length:
             return records
-        rows = np.concatenate([batch.data for batch in records])
-        times = np.ascontiguousarray(rows[:, at : at + 8]).view(np.uint64).ravel()
-        whole = rows.view(f"V{length}").ravel()
-        data = whole[np.argsort(times, kind="stable")].view(np.uint8).reshape(rows.shape)
+        clocks = [
+            np.ascontiguousarray(batch.data[:, at : at + 8]).view(np.uint64).ravel() for batch in records
+        ]
+        order = sorted(range(len(records)), key=lambda i: int(clocks[i][0]))
+        records = [records[i] for i in order]
+        times = np.concatenate([clocks[i] for i in order])
+        if (times[1:] >= times[:-1]).all():
+            return records
+        whole = np.concatenate([batch.data.view(f"V{length}")[:, 0] for batch in records])  # memcpy a row
+        data = whole[np.argsort(times, kind="stable")].view(np.uint8).reshape(len(whole), length)
         return [Records(data, length, records[0].cpu)]
 
     # What is known of the whole

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 __all__ = ["fence"]
 
-_SYS_MEMBARRIER = 283  # arm64, riscv64 and loongarch64 share the generic system call table
+_SYS_MEMBARRIER = {"ppc64le": 365}.get(platform.machine(), 283)  # 283 in the generic system call table
 _PRIVATE_EXPEDITED = 1 << 3
 _REGISTER_PRIVATE_EXPEDITED = 1 << 4
 
