@@ -58,6 +58,7 @@ class Stream(LiveFrame):
         self._lost = {"program": 0, "buffer": 0}
         self._draining = threading.RLock()
         self._short = 0
+        self._found = 0.0  # how full the buffer was when last looked at
         self._peak = 0.0
         self._unknown = Lane(None)
         self._known = _lanes(layouts)
@@ -112,11 +113,9 @@ class Stream(LiveFrame):
         try:
             if self._reader is None:
                 return 0.0
-            fill = self._reader.fill()
-            self._peak = max(self._peak, fill)
             rows = self._drain()
             self._measure()
-            return fill if rows else 0.0
+            return self._found if rows else 0.0
         finally:
             self._draining.release()
 
@@ -124,6 +123,8 @@ class Stream(LiveFrame):
         if self._reader is None:
             return 0
         now = time.time()
+        self._found = self._reader.fill()
+        self._peak = max(self._peak, self._found)
         records = self._reader.drain()
         store = self._store
         if not records:

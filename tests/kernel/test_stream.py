@@ -170,6 +170,7 @@ def test_exact_rows_in_order(elf: BpfElf, loaded: LocalObject) -> None:
             True,
             "streams",
         )
+        assert attrs["fill"] == round(1000 * (EVENT + 8) / RING, 4)
         assert attrs["window"] == sorted(attrs["window"])
 
 
