@@ -48,7 +48,9 @@ def tracepoint(program: Program) -> Link:
             known = (tracefs / "available_events").read_text().split()
             raise program.unknown("tracepoint", f"{category}:{name}", known) from None
         hints = []
-        if error.errno == errno.EINVAL:
+        if error.errno == errno.EEXIST:
+            hints = ["this program is attached there already"]
+        elif error.errno == errno.EINVAL:
             hints = [f"the program reads beyond the fields of {category}:{name}, or another context type"]
         raise program.refused(error, f"tracepoint {category}:{name}", hints) from None
 

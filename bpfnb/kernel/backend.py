@@ -57,7 +57,9 @@ class ProgramInfo:
     kind: str
     attach_type: str
     id: int
-    auto_attach: bool  # whether the section name alone tells where to attach
+    # Whether the section name alone tells where to attach. False for what needs options (xdp, tc, perf_event ...) or is
+    # run rather than attached (iter, syscall); of a struct_ops' programs true for one, which registers them all.
+    auto_attach: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +133,13 @@ class LoadedObject(Protocol):
 
     programs: Mapping[str, ProgramInfo]
     maps: Mapping[str, MapInfo]
+    warnings: Sequence[str]  # what loading decided by itself, for example a size for a map that had none
 
     def attach(self, program: str, **options: Any) -> int:
         """Attach; returns a link number of this object's. Options: see :mod:`bpfnb.kernel.attach`."""
 
-    def detach(self, link: int) -> None: ...
+    def detach(self, *links: int) -> None:
+        """End attachments; several at once take about the time of one."""
 
     def replace(self, link: int, other: Any, program: str) -> int:
         """Exchange the program at *link* for *other*'s in one step; the link is then *other*'s."""
@@ -152,6 +156,12 @@ class LoadedObject(Protocol):
     def delete(self, map_name: str, key: bytes) -> bool: ...
 
     def pop(self, map_name: str) -> bytes | None: ...
+
+    def open_map(self, number: int) -> str:
+        """Open a map by the kernel's id (an inner map's); the name by which the other methods then know it."""
+
+    def map_info(self, name: str) -> MapInfo:
+        """A map's facts, those of one that :meth:`open_map` opened too."""
 
     def read_bytes(self, map_name: str, offset: int, size: int) -> bytes:
         """Bytes of a global-variable section (or another array with one entry), without tearing of words."""

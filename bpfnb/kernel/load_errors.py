@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from bpfnb.btf import Btf
 from bpfnb.errors import (
@@ -28,7 +28,7 @@ _MAP = re.compile(r"map '(.+?)': failed to create: .*\((-?\d+)\)")
 _PIN = re.compile(r"(?:couldn't reuse pinned map at '(.+?)'|failed to auto-pin at '(.+?)')")
 _TARGET = re.compile(r"prog '(.+?)': failed to find (?:kernel BTF type ID of|kernel BTF type) '(.+?)'")
 _EXTERN = re.compile(r"extern (?:\((.+?)\) )?'(.+?)'(?: \(strong\))?: not (?:resolved|found)")
-_ULIMIT = re.compile(r".*try raising 'ulimit -l'.*\n?")
+_ULIMIT = re.compile(r".*(?:try raising 'ulimit -l'|RLIMIT_MEMLOCK).*\n?")
 _TRACING = (
     "kprobe",
     "tracepoint",
@@ -40,6 +40,10 @@ _TRACING = (
     "fexit",
     "uprobe",
     "lsm",
+    "usdt",
+    "uretprobe",
+    "kretprobe",
+    "iter",
 )
 _NETWORK = ("xdp", "tc", "cgroup", "sock", "sk_", "flow", "netfilter", "classifier", "lwt", "netkit")
 
@@ -68,8 +72,6 @@ def explain(code: int, log: str, sections: Mapping[str, str], maps: Mapping[str,
         return _no_target(found[1], sections.get(found[1], ""), found[2], log)
     if found := _PROGRAM.search(log):
         return _refused(code, found[1], sections.get(found[1], ""), log)
-    if found := _MAP.search(log):
-        return _no_map(-int(found[2]), found[1], maps.get(found[1]), log)
     if found := _PIN.search(log):
         return LoadError(
             f"the map cannot be pinned at '{found[1] or found[2]}': "
@@ -78,13 +80,24 @@ def explain(code: int, log: str, sections: Mapping[str, str], maps: Mapping[str,
             log=log,
             hints=["remove the old pin, or pin under another name"],
         )
+    if found := _MAP.search(log):
+        return _no_map(-int(found[2]), found[1], maps.get(found[1]), _missing(sections.values()), log)
     if found := _EXTERN.search(log):
         return _no_extern(code, found[2], log)
     lines = [line.removeprefix("libbpf: ").strip() for line in log.splitlines() if line.startswith("libbpf:")]
-    missing = missing_capabilities()
+    missing = _missing(sections.values())
     if code == errno.EPERM and missing:
         return _not_permitted(missing, log)
     return LoadError(f"loading failed: {lines[0] if lines else os.strerror(code)}", errno=code, log=log)
+
+
+def _missing(sections: Iterable[str]) -> list[str]:
+    """The capabilities that this process lacks for programs in these sections."""
+    names = list(sections)
+    return missing_capabilities(
+        network=any(name.startswith(_NETWORK) for name in names),
+        tracing=any(name.startswith(_TRACING) for name in names),
+    )
 
 
 def _refused(code: int, program: str, section: str, log: str) -> BpfnbError:
@@ -92,7 +105,7 @@ def _refused(code: int, program: str, section: str, log: str) -> BpfnbError:
     verifier = found[1] if found else ""
     words = [line for line in verifier.splitlines() if line and not line.startswith("processed ")]
     if code == errno.EPERM and not words:
-        missing = missing_capabilities(section.startswith(_NETWORK), section.startswith(_TRACING))
+        missing = _missing([section])
         if missing:
             return _not_permitted(missing, log)
         return feature_missing(section, program, code, log)
@@ -191,8 +204,8 @@ def _no_extern(code: int, name: str, log: str) -> LoadError:
     )
 
 
-def _no_map(code: int, name: str, info: MapInfo | None, log: str) -> BpfnbError:
-    if code == errno.EPERM and (missing := missing_capabilities()):
+def _no_map(code: int, name: str, info: MapInfo | None, missing: list[str], log: str) -> BpfnbError:
+    if code == errno.EPERM and missing:
         return _not_permitted(missing, log)
     facts = ""
     hints: list[str] = []

@@ -7,6 +7,7 @@ import ctypes
 import errno
 import itertools
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from bpfnb.kernel import attach, attach_trace, ids, maps, syscall
 from bpfnb.kernel.attach_common import Program
 from bpfnb.kernel.backend import Bytes2D, LoadSettings, MapInfo, ProgramInfo, ProgramStats, Reader
 from bpfnb.kernel.libbpf import capture, library
-from bpfnb.kernel.links import Link
+from bpfnb.kernel.links import Link, close_all
 from bpfnb.kernel.load import Opened, load_object
 from bpfnb.kernel.stats import Statistics, enable_stats
 
@@ -117,8 +118,7 @@ class LocalObject:
                 return
             self._owner = 0
             links, self._links = list(self._links.values()), {}
-            for link in reversed(links):
-                link.close()
+            close_all(links)
             while self._busy:
                 self._idle.wait()
             for info in self._inner.values():
@@ -134,8 +134,8 @@ class LocalObject:
         self.close()
 
     def __del__(self) -> None:
-        # An object nobody can reach any more must not stay attached.
-        if getattr(self, "_owner", 0):
+        # An object nobody can reach any more must not stay attached; at exit the kernel sees to it.
+        if getattr(self, "_owner", 0) and not sys.is_finalizing():
             self.close()
 
     def _forked(self) -> None:
@@ -176,13 +176,10 @@ class LocalObject:
             hints=[f"did you mean {', '.join(close)}?" if close else f"it has: {', '.join(known) or 'none'}"],
         )
 
-    def detach(self, link: int) -> None:
-        """End one attachment. Harmless when it was ended before."""
-        with self._idle:
-            self._check()
-            ended = self._links.pop(link, None)
-            if ended is not None:
-                ended.close()
+    def detach(self, *links: int) -> None:
+        """End attachments, several at once in the time of one. Harmless for those that were ended before."""
+        with self._use():
+            close_all([ended for link in links if (ended := self._links.pop(link, None)) is not None])
 
     def replace(self, link: int, other: LocalObject, program: str) -> int:
         """Put *other*'s program in the place of this object's at *link*, without a gap (BPF_LINK_UPDATE, Linux 5.7).

@@ -21,6 +21,7 @@ sockmap, sockhash                      value: socket cookie (u64) where value_si
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import mmap
 import os
@@ -303,8 +304,8 @@ def _cgroup_mount() -> int:
 
 def _open_cgroup(number: int) -> int:
     """A descriptor of the cgroup with that id, by its kernfs file handle (type 0xfe)."""
-    handle = syscall.buffer_address(struct.pack("=IiQ", 8, 0xFE, number))
-    fd = syscall.libc.open_by_handle_at(_cgroup_mount(), handle[0], os.O_RDONLY | os.O_CLOEXEC)
+    handle = ctypes.create_string_buffer(struct.pack("=IiQ", 8, 0xFE, number), 16)
+    fd = syscall.libc.open_by_handle_at(_cgroup_mount(), handle, os.O_RDONLY | os.O_CLOEXEC)
     if fd < 0:
         raise FileNotFoundError(errno.ENOENT, f"no cgroup with id {number}")
     return int(fd)
