@@ -106,6 +106,7 @@ class BpfObject:
             layouts,
             lost=self._counted(info.name, "lost"),
             provenance=provenance,
+            kind=info.kind,
         )
         if rows is not None:
             stream.limit(rows=rows)
