@@ -332,7 +332,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(result, int):
             return result
         print(result.text(), flush=True)
-        return 0 if getattr(result, "ok", True) and len(getattr(result, "rows", "1")) else 1
+        return _exit_code(result)
     except HelpWanted as wanted:
         print(wanted)
         return 0 if words else 2
@@ -347,3 +347,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):  # `bpfnb find '*' | head`; point stdout elsewhere so that exit does not fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _exit_code(result: Any) -> int:
+    """1 for a table without rows, and for a report of the doctor that has something missing."""
+    rows = getattr(result, "rows", None)
+    if rows is None:
+        return 0
+    return int(not rows or any(getattr(row, "ok", "") == "missing" for row in rows))

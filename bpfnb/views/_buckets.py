@@ -110,4 +110,5 @@ def explicit(values: Values, edges: Sequence[Number]) -> Edges:
 def _nice(width: float) -> float:
     """The smallest 1, 2 or 5 times a power of ten that is not below *width*."""
     power = 10.0 ** max(math.floor(math.log10(width)), -300)  # below, powers of ten lose their digits
-    return next((m * power for m in (1, 2, 5) if m * power >= width * (1 - 1e-9)), 10 * power)
+    fitting = (m * power for m in (1, 2, 5, 10) if width * (1 - 1e-9) <= m * power < math.inf)
+    return next(fitting, width)

@@ -13,58 +13,64 @@ if TYPE_CHECKING:
 __all__ = ["figure"]
 
 MAX_TICKS = 12
+MAX_GROUPS = 8
+PERCENTILE_ROWS = 3
 
 
-def figure(h: Histogram) -> Any:
+def figure(h: Histogram, log: bool = False) -> Any:
     """Bars at 0, 1, 2 ... labelled at their edges, so that doubling buckets are equally wide.
+
+    Groups stand below each other, the largest first, each on a scale of its own.
 
     :raises MissingDependency: plotly is not installed.
     """
     try:
-        import plotly.graph_objects as go
+        from plotly.subplots import make_subplots
     except ImportError:
         raise MissingDependency("figures need plotly", hints=["pip install plotly"]) from None
 
     ranges, labels = range_labels(h), edge_labels(h)
-    grouped = h.groups != ("",)
-    chart = go.Figure()
-    for group, counts in zip(h.groups, h.table, strict=True):
+    groups = h.groups[:MAX_GROUPS]
+    chart = make_subplots(rows=len(groups), shared_xaxes=True, vertical_spacing=0.24 / len(groups))
+    for row, group in enumerate(groups, 1):
+        counts = h.table[row - 1].tolist()
         chart.add_bar(
             x=[i + 0.5 for i in range(len(counts))],
-            y=counts.tolist(),
+            y=counts,
             customdata=ranges,
-            name=group or h.name,
-            hovertemplate="%{customdata}<br>%{y:,} values"
-            + (f"<extra>{_plain(group)}</extra>" if grouped else "<extra></extra>"),
+            name=_plain(group or h.name),
+            hovertemplate="%{customdata}<br>%{y:,} values<extra>" + _plain(group) + "</extra>",
+            marker_color="#1f6feb",
+            row=row,
+            col=1,
         )
-    # Lines for one group only: those of several would cover each other; their values are in the legend.
-    if not grouped:
-        for row, (label, at) in enumerate(marks(h, "")):
-            chart.add_vline(
+        for height, (label, at) in enumerate(marks(h, group)):
+            chart.add_vline(x=at, line={"dash": "dot", "width": 1, "color": "#555"}, row=row, col=1)
+            chart.add_annotation(
                 x=at,
-                line={"dash": "dot", "width": 1, "color": "#555"},
-                annotation={"text": label, "yref": "paper", "y": 1.12 - 0.06 * row, "showarrow": False},
-                annotation_position="top",
+                y=1,
+                yref=f"y{row if row > 1 else ''} domain",
+                yshift=9 + 13 * (PERCENTILE_ROWS - 1 - height),
+                xanchor="left" if at < 0.9 * len(counts) else "right",
+                text=label,
+                showarrow=False,
+                font={"size": 11},
+                row=row,
+                col=1,
             )
-    else:
-        for trace, group in zip(chart.data, h.groups, strict=True):
-            median = next((label for label, _ in marks(h, group)), "")
-            trace.name = f"{_plain(group)} ({median})" if median else _plain(group)
+        title = f"{_plain(group)}: {sum(counts):,} values" if group else "values"
+        chart.update_yaxes(title_text=title, type="log" if log else "linear", row=row, col=1)
     every = max(1, -(-len(labels) // MAX_TICKS))
     chart.update_xaxes(
-        tickvals=list(range(0, len(labels), every)),
-        ticktext=labels[::every],
-        title_text=_plain(h.name) or None,
-        range=[0, len(ranges)],
+        tickvals=list(range(0, len(labels), every)), ticktext=labels[::every], range=[0, len(ranges)]
     )
-    chart.update_yaxes(title_text="values", rangemode="tozero")
+    chart.update_xaxes(title_text=_plain(h.name) or None, row=len(groups), col=1)
     chart.update_layout(
-        barmode="group",
         bargap=0.04,
         template="plotly_white",
-        height=320,
-        margin={"l": 60, "r": 20, "t": 60, "b": 50},
-        showlegend=grouped,
+        height=110 + 210 * len(groups),
+        margin={"l": 70, "r": 40, "t": 60, "b": 50},
+        showlegend=False,
     )
     return chart
 

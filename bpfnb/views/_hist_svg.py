@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["html"]
 
-WIDTH, PLOT, LEFT, RIGHT, TOP, BOTTOM = 640, 150, 56, 16, 46, 22
+WIDTH, PLOT, LEFT, RIGHT, TOP, BOTTOM = 640, 150, 56, 16, 58, 22
 LETTER = 6.2  # px a letter of an 11 px face takes, a little generously
 MAX_GROUPS = 8
 
@@ -89,18 +89,20 @@ def _axis(labels: list[str], step: float, base: float) -> list[str]:
 
 
 def _marks(found: list[tuple[str, float]], step: float, base: float) -> list[str]:
-    """Dashed lines at the percentiles. A label takes the lowest of two rows on which it does not touch another."""
+    """Dashed lines at the percentiles, each with its label to the right of its top, like a flag.
+
+    From right to left, a label that reaches beyond lines to its right stands a row above theirs, so none is crossed.
+    """
+    placed: list[tuple[float, int]] = []  # where the lines to the right stand, and how high they reach
     parts = []
-    ends = [0.0, 0.0]
-    for label, at in found:
+    for label, at in sorted(found, key=lambda mark: -mark[1]):
         x = LEFT + at * step
-        long = len(label) * LETTER
-        left = min(max(x - long / 2, LEFT), WIDTH - RIGHT - long)
-        row = next((r for r in range(2) if ends[r] + 6 <= left), int(np.argmin(ends)))
-        left = max(left, ends[row] + 6) if ends[row] else left
-        ends[row] = left + long
+        end = x + 4 + len(label) * LETTER
+        row = 1 + max((r for other, r in placed if other < end), default=-1)
+        placed.append((x, row))
         y = TOP - 6 - 13 * row
-        parts.append(f'<line class="b-mark" x1="{x:.1f}" x2="{x:.1f}" y1="{y + 3}" y2="{base}"/>')
+        left = min(x + 4, WIDTH - len(label) * LETTER)
+        parts.append(f'<line class="b-mark" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 8}" y2="{base}"/>')
         parts.append(f'<text class="b-marktext" x="{left:.1f}" y="{y}">{esc(label)}</text>')
     return parts
 

@@ -88,7 +88,7 @@ def _maps(obj: BpfObject) -> Table:
         most = frame.info.max_entries
         entries = None if fill is None else round(fill * most)
         rows.append((name, frame.info.kind, _number(entries), _number(most), fill_cell(fill), _full(frame)))
-    return Table(("map", "kind", "entries", "of", "fill", "refused"), rows)
+    return Table(("map", "kind", "entries", "max entries", "fill", "refused"), rows)
 
 
 def _full(frame: Any) -> Cell:

@@ -67,7 +67,7 @@ font:11px var(--jp-ui-font-family,sans-serif)}
 .bpfnb svg text{fill:var(--b-dim)}
 .bpfnb svg .b-column{fill:var(--b-accent)}.bpfnb svg .b-column:hover{opacity:.7}
 .bpfnb svg .b-grid{stroke:var(--b-line)}.bpfnb svg .b-mark{stroke:var(--b-fg);stroke-dasharray:3 3}
-.bpfnb svg .b-marktext{fill:var(--b-fg)}
+.bpfnb svg .b-marktext{fill:var(--b-fg);paint-order:stroke;stroke:var(--b-bg);stroke-width:3px}
 """
 
 

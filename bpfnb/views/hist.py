@@ -152,11 +152,11 @@ class Histogram:
 
         return text(self, width)
 
-    def to_plotly(self) -> Any:
-        """A plotly bar figure: range and count on hover, percentiles marked."""
+    def to_plotly(self, *, log: bool = False) -> Any:
+        """A plotly bar figure: range and count on hover, percentiles marked. *log*: counts on a logarithmic axis."""
         from bpfnb.views._hist_plotly import figure
 
-        return figure(self)
+        return figure(self, log)
 
     def _repr_html_(self) -> str:
         from bpfnb.views._hist_svg import html
@@ -193,7 +193,9 @@ def hist(
 
     :raises UnknownName: no such column. :raises TypeError: values that are no numbers.
     """
+    title = ""
     if hasattr(data, "df"):  # a live frame; a map's also says how to draw it
+        title = getattr(data, "name", "")
         view: Sequence[str] = getattr(data, "view", None) or ()
         if view[:1] == ("hist",):
             unit = unit or next((word for word in view[1:] if word not in ("log2", "linear")), None)
@@ -212,7 +214,9 @@ def hist(
         return _from_arrays(data, slots, buckets, by, first, unit)
     if column is None and {"key", "value"} <= set(data.columns):
         labels, unit = _column_of(data, by), unit or _unit(data, "key") or _unit(data, "value")
-        return Histogram.from_slots(data["key"], data["value"], buckets, by=labels, first=first, unit=unit)
+        return Histogram.from_slots(
+            data["key"], data["value"], buckets, by=labels, first=first, unit=unit, name=title
+        )
     if column is None:
         raise UnknownName(
             "which column is the histogram to count?",

@@ -13,6 +13,7 @@ from IPython.core.error import UsageError
 
 from bpfnb import cli
 from bpfnb.cli import HelpWanted, UsageProblem
+from bpfnb.doctor import Report, Row
 from bpfnb.errors import UnknownName
 
 
@@ -168,6 +169,16 @@ def test_the_command_answers_and_exits_by_what_it_found(capsys):
     assert cli.main(["help", "find"]) == 0
     assert "usage: bpfnb find" in capsys.readouterr().out
     assert cli.main(["--version"]) == 0
+
+
+def test_a_search_that_finds_nothing_and_a_report_with_something_missing_exit_1(capsys, monkeypatch):
+    assert cli.main(["find", "no_such_hook_anywhere"]) == 1
+    assert "nothing in this kernel matches 'no_such_hook_anywhere'" in capsys.readouterr().out
+    found = Report([Row("clang", "16.0.6", "ok"), Row("bcc", "absent", "warn", "apt install python3-bpfcc")])
+    monkeypatch.setattr("bpfnb.doctor.report", lambda: found)
+    assert cli.main(["doctor"]) == 0
+    found.rows.append(Row("clang", "none", "missing", "pip install ziglang"))
+    assert cli.main(["doctor"]) == 1
 
 
 def test_the_module_is_the_command_and_survives_a_closed_pipe():
