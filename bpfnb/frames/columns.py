@@ -89,13 +89,8 @@ def to_pandas(
     """A frame that shares no memory with *decoded*: see :meth:`bpfnb.frames.layout.Layout.frame`."""
     shown = _shown(columns, raw or hidden)
     series = {c.name: _series(decoded[c.name] if raw else _present(c, decoded[c.name], clock)) for c in shown}
-    # One copy each, of columns that are still the decoded arrays themselves; the others are new already.
-    own = {
-        name: v.copy() if isinstance(v, np.ndarray) and v is decoded[name] else v
-        for name, v in series.items()
-    }
     rows = len(next(iter(decoded.values()), ()))
-    frame = pd.DataFrame(own, index=pd.RangeIndex(rows), columns=list(own), copy=False)
+    frame = pd.DataFrame(series, index=pd.RangeIndex(rows), copy=True)  # one copy, into blocks of one dtype
     frame.attrs["bpfnb_columns"] = {c.name: stated for c in shown if (stated := c.annotations.to_dict())}
     return frame
 
@@ -204,7 +199,8 @@ def _positions(codes: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray
         table[(values - low).view(unsigned)] = np.arange(len(values))
         distance = (codes - low).view(unsigned)  # wraps round below the lowest
         top = np.array(min(span, np.iinfo(unsigned).max), unsigned)
-        return np.take(table, np.minimum(distance, top))
+        positions: npt.NDArray[np.int32] = table[np.minimum(distance, top)]
+        return positions
     order = np.argsort(values)
     at = np.minimum(np.searchsorted(values, codes, sorter=order), len(values) - 1)
     found = order[at].astype(np.int32)

@@ -156,7 +156,10 @@ def _columns(
         return Column(name, kind, dtype, at // 8, size, btf.describe(type_id), stated, where, values)
 
     whole = _whole(btf, found, stated.format)
-    if whole:
+    if bits > 64:  # of a 128-bit integer
+        span = (at % 8 + bits + 7) // 8
+        yield Column(path, "bytes", f"V{span}", at // 8, span, btf.describe(type_id), stated)
+    elif whole:
         yield column(path, *whole)
     elif isinstance(found, Array):
         shape, kind, dtype = _shape(btf, found, stated)
@@ -173,8 +176,8 @@ def _columns(
         for index in range(len(found.members)):
             yield from _member(btf, path, found, index, at, stated)
     elif isinstance(found, Composite):
-        sizes = [btf.size(member.type) for member in found.members]
-        inner = list(_member(btf, path, found, sizes.index(max(sizes)), at, stated))
+        widths = [member.bit_size or 8 * btf.size(member.type) for member in found.members]
+        inner = list(_member(btf, path, found, widths.index(max(widths)), at, stated)) if widths else []
         yield from inner
         own = (
             _join(path, "|".join(field.name for field in fields(btf, found)))

@@ -237,7 +237,7 @@ class _Encoder:
     def members(self, path: str, found: Composite, at: int, value: Mapping[str, Any]) -> None:
         order = list(enumerate(found.members))
         if found.kind == "union":  # of several members the widest decides, as decode() gives all of them
-            order.sort(key=lambda pair: self.btf.size(pair[1].type))
+            order.sort(key=lambda pair: pair[1].bit_size or 8 * self.btf.size(pair[1].type))
         for index, member in order:
             where = at + member.bit_offset
             if member.name and member.name in value:
