@@ -33,7 +33,11 @@ from bpfnb.errors import CompileError, Diagnostic, Location
 
 __all__ = ["compile"]
 
-_FORMAT = "1"  # of what is derived from an object and kept beside it; a new one invalidates the cache
+# The header goes before all others; see there.
+_COUNTED = ("-include", str(INCLUDE / "bpfnb/count.h"))
+_TYPED = (*_COUNTED, "-DBPFNB_TYPES_ONLY")
+
+_FORMAT = "2"  # of what is derived from an object and kept beside it; a new one invalidates the cache
 
 
 def compile(  # noqa: A001
@@ -44,7 +48,7 @@ def compile(  # noqa: A001
     A text without any ``#include`` is given <bpfnb/prelude.h>; any other is compiled as ``clang -target bpf`` does,
     with ``vmlinux.h``, libbpf's headers and bpfnb's on the search path. *cpu* is clang's ``-mcpu``. *count_drops*
     adds counters where the program sends records and updates maps (see ``bpfnb/count.h``); where a program compiles
-    only without them, it gets none.
+    only without them, it gets none. Without *count_drops* its code is exactly clang's.
 
     The same source gives the same object from the cache, also in another process. Raises CompileError with
     diagnostics at the source's own lines, and MissingDependency where there is no clang, libbpf or libbpf header.
@@ -89,29 +93,22 @@ class _Job:
         if self.prelude or any(name.startswith("bpf/bpf_") for name in source.includes):
             need_libbpf(headers)
         self.flags = base_flags(clang, cpu, source.macros)
-        self.counted = False
+        self.marks: tuple[str, ...] = ()
+        self.pch = precompiled(clang, headers, self.flags) if may_use_precompiled(source, headers) else None
         (folder / source.file).write_text(source.text, encoding="utf-8")
 
     def build(self, count: bool) -> tuple[bytes, str]:
         """The object and clang's log. Raises CompileError with what a plain compile says."""
-        pch = None
-        if may_use_precompiled(self.source, self.headers):
-            pch = precompiled(self.clang, self.headers, self.flags)
-        if count and (done := self._try(pch, count=True))[0]:
-            self.counted = True
-            return done
-        data, log = self._try(pch, count=False)
-        refused = bool(pch and re.search(r"\b(?:PCH|AST|precompiled)\b", log))
-        if pch and refused and not data:
-            pch.unlink(
-                missing_ok=True
-            )  # its headers changed, or it is another compiler's: the next cell makes it anew
+        marks = _COUNTED if count else _TYPED
+        data, log = self._first(marks, ())
+        refused = bool(self.pch and re.search(r"\b(?:PCH|AST|precompiled)\b", log))
+        if self.pch and refused and not data:
+            # Its headers changed, or it is another compiler's: the next cell makes it anew.
+            self.pch.unlink(missing_ok=True)
         # What a cell with headers of its own means is for those headers to say, without ours before them.
-        if pch and not data and (refused or not self.prelude):
-            data, log = self._try(None, count=count)
-            self.counted = bool(data) and count
-            if not data and count:
-                data, log = self._try(None, count=False)
+        if self.pch and not data and (refused or not self.prelude):
+            self.pch = None
+            data, log = self._first(marks, ())
         if not data:
             raise self._error(log)
         return data, log
@@ -120,20 +117,21 @@ class _Job:
         """The object with declarations appended that make BTF describe *late*; empty where that does not compile."""
         text = self.source.text + "\n" + "\n".join(record.declaration for record in late) + "\n"
         (self.folder / self.source.file).write_text(text, encoding="utf-8")
-        pch = (
-            precompiled(self.clang, self.headers, self.flags)
-            if may_use_precompiled(self.source, self.headers)
-            else None
-        )
-        return self._try(pch, count=self.counted)[0]
+        return self._try(self.marks)[0]
 
-    def _try(self, pch: Path | None, count: bool) -> tuple[bytes, str]:
+    def _first(self, *choices: tuple[str, ...]) -> tuple[bytes, str]:
+        """What the first of *choices* gives that compiles, else what the last one says."""
+        for self.marks in choices:
+            data, log = self._try(self.marks)
+            if data:
+                break
+        return data, log
+
+    def _try(self, marks: tuple[str, ...]) -> tuple[bytes, str]:
         source, target = self.source, self.folder / ".o"
         args = [*self.flags, *(f"-D{macro}" for macro in source.macros)]
-        if pch:
-            args += ["-include-pch", str(pch)]
-        if count:
-            args += ["-include", str(INCLUDE / "bpfnb/count.h")]
+        args += ["-include-pch", str(self.pch)] if self.pch else []
+        args += marks
         if self.prelude:
             args += ["-include", str(INCLUDE / "bpfnb/prelude.h")]
             args += ["-DBPFNB_OWN_LICENSE"] * source.has_license

@@ -55,7 +55,12 @@ class BpfElf:
 
     @cached_property
     def _functions(self) -> frozenset[str]:
-        return frozenset(self.btf.names("func"))
+        try:
+            return frozenset(self.btf.names("func"))
+        except BpfnbError:
+            from bpfnb.compile import foreign
+
+            return foreign.functions(self.data)
 
     @classmethod
     def from_file(cls, source: Path | str | bytes) -> BpfElf:

@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from bpfnb.btf import Btf, Composite
 from bpfnb.compile.dwarf import Dwarf, Local
 from bpfnb.compile.events import Event, event
 
-__all__ = ["events", "producer"]
+__all__ = ["events", "functions", "producer"]
 
 # Helper number -> registers of its map and size arguments (enum bpf_func_id).
 _SENDERS = {25: (2, 5), 111: (2, 5), 121: (2, 5), 130: (1, 3), 131: (1, 2), 198: (1, 2)}
@@ -49,7 +50,7 @@ def events(
     open_maps = {name for name, records in known.items() if not any(record.type_id for record in records)}
     if not open_maps:
         return dict(known)
-    functions = Dwarf(elf).functions
+    functions = _dwarf(elf).functions
     for send in _sends(elf):
         # A buffer that the code names by a parameter can be any; only one leaves no doubt.
         name = send.map if send.map in kinds else next(iter(open_maps)) if len(open_maps) == 1 else ""
@@ -63,9 +64,23 @@ def events(
     return {name: tuple(records) for name, records in found.items()}
 
 
+@lru_cache(maxsize=1)  # reading it is slow, and one object asks twice
+def _dwarf(elf: bytes) -> Dwarf:
+    return Dwarf(elf)
+
+
+def functions(elf: bytes) -> frozenset[str]:
+    """The names of all functions in the symbol table, for objects without BTF."""
+    sections = ELFFile(io.BytesIO(elf)).iter_sections()
+    tables = (section for section in sections if isinstance(section, SymbolTableSection))
+    return frozenset(
+        s.name for table in tables for s in table.iter_symbols() if s["st_info"]["type"] == "STT_FUNC"
+    )
+
+
 def producer(elf: bytes) -> str:
     """The compiler that made the object, as its debug information names it; empty where it does not."""
-    match = re.search(r"clang version [\d.]+|GNU C\S* [\d.]+", Dwarf(elf).producer)
+    match = re.search(r"clang version [\d.]+|GNU C\S* [\d.]+", _dwarf(elf).producer)
     return match[0].replace(" version", "") if match else ""
 
 

@@ -19,7 +19,7 @@ from bpfnb.compile import build as build_module
 from bpfnb.compile.clang import target_arch
 from bpfnb.compile.headers import base_flags, find_headers, may_use_precompiled, precompiled
 from bpfnb.compile.vmlinux import KERNEL_BTF, btf_hash
-from bpfnb.errors import CompileError, MissingDependency
+from bpfnb.errors import BpfnbError, CompileError, MissingDependency
 
 CORPUS = sorted((Path(__file__).parents[1] / "corpus").glob("*.bpf.c"))
 TINY = 'SEC("raw_tp/sys_enter") int f(void *ctx) { return 0; }\n'
@@ -192,6 +192,18 @@ def test_the_object_does_not_depend_on_where_it_was_compiled(empty_cache: Path) 
     first = compile(Source(TINY, "same"))
     shutil.rmtree(empty_cache / "objects")
     assert compile(Source(TINY, "same")).data == first.data
+
+
+def test_an_object_without_types_still_names_its_programs(tmp_path: Path) -> None:
+    text = '__attribute__((section("xdp"), used)) int bare(void *ctx) { return 2; }\n'
+    (tmp_path / "bare.c").write_text(text)
+    args = ["-target", "bpf", "-O2", "-c", "bare.c", "-o", "bare.o"]
+    assert find_clang().run(args, cwd=tmp_path).returncode == 0
+    elf = BpfElf.from_file(tmp_path / "bare.o")
+    assert elf.programs == (("bare", "xdp"),)
+    assert (elf.events, elf.compiler, elf.source.name) == ({}, "unknown", "bare.o")
+    with pytest.raises(BpfnbError):
+        BpfElf.from_file(b"no object at all")
 
 
 @pytest.mark.parametrize("name", ["a b/c d.bpf.c", "пример", "x'y\"z", "..", "-o"])

@@ -159,13 +159,13 @@ def test_hints_for_frequent_mistakes(body: str, message: str, hint: str) -> None
         ),
         ("struct sock { int mine; };\n", "the kernel has a type named sock"),
         (
-            "__noinline int g(int a, int b, int c, int d, int e, int f) { return a + b * c + d * e + f; }\n"
-             'SEC("xdp") int x(void *c) { return g(bpf_ktime_get_ns(), 2, 3, 4, 5, bpf_ktime_get_ns()); }\n',
+            ("__noinline int g(int a, int b, int c, int d, int e, int f) { return a + b * c + d * e + f; }\n"
+             'SEC("xdp") int x(void *c) { return g(bpf_ktime_get_ns(), 2, 3, 4, 5, bpf_ktime_get_ns()); }\n'),
             "five arguments",
         ),
         (
-            "struct mine_q { u64 a[4]; };\n__noinline struct mine_q g(int a) { struct mine_q x = { a }; return x; }\n"
-             'SEC("xdp") int x(void *c) { return g(2).a[1]; }\n',
+            ("struct mine_q { u64 a[4]; };\n__noinline struct mine_q g(int a) { struct mine_q x = { a }; return x; }\n"
+             'SEC("xdp") int x(void *c) { return g(2).a[1]; }\n'),
             "one number or pointer",
         ),
     ],

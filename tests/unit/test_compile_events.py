@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from bpfnb.btf import Composite
-from bpfnb.compile import BpfElf, Counter, Event, Source, compile  # noqa: A004
+from bpfnb.btf_elf import read_sections
+from bpfnb.compile import BpfElf, Counter, Event, Source, compile, find_clang  # noqa: A004
+from bpfnb.compile.headers import INCLUDE, base_flags, find_headers
+from bpfnb.compile.vmlinux import KERNEL_BTF
 
 CORPUS = sorted((Path(__file__).parents[1] / "corpus").glob("*.bpf.c"))
 
@@ -57,10 +60,10 @@ def test_types_are_complete_in_the_objects_own_btf(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [p for p in CORPUS if p.name in ("reserve.bpf.c", "perf_array.bpf.c", "perf_union.bpf.c", "stack_output.bpf.c", "subprogram.bpf.c", "value_type.bpf.c")], ids=lambda path: path.name)  # fmt: skip
-def test_an_object_from_elsewhere_gives_the_same_names_and_sizes(path: Path) -> None:
+def test_an_object_from_elsewhere_gives_the_same_names_and_sizes(path: Path, tmp_path: Path) -> None:
     events, _ = _expected(path.read_text())
-    made = compile(_source(path), count_drops=False)
-    elf = BpfElf.from_file(made.data)
+    made = compile(_source(path))
+    elf = BpfElf.from_file(_plain(path, tmp_path))
     assert {(name, e.name, e.size) for name, records in elf.events.items() for e in records} == events
     assert elf.counters == {}
     assert elf.programs == made.programs
@@ -95,10 +98,29 @@ def test_counters_do_not_overlap() -> None:
     assert elf.counters["h"][0] == Counter(".data.bpfnb", offsets[0], "full")
 
 
-def test_without_counting_there_is_no_section_of_ours() -> None:
-    elf = compile(_body("u32 k = 1; u64 v = 2; bpf_map_update_elem(&h, &k, &v, 0);"), count_drops=False)
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
+def test_without_counting_the_code_is_clangs_own_and_the_types_are_still_known(
+    path: Path, tmp_path: Path
+) -> None:
+    elf = compile(_source(path), count_drops=False)
+    found = {(name, e.name or "unknown", e.size) for name, records in elf.events.items() for e in records}
+    assert found == _expected(path.read_text())[0]
     assert elf.counters == {}
-    assert b".data.bpfnb" not in elf.data
+    plain = read_sections(_plain(path, tmp_path))
+    ours = read_sections(elf.data)
+    code = {section for _, section in elf.programs} | {".text"}
+    assert {name: ours[name].data for name in code} == {name: plain[name].data for name in code}
+
+
+def _plain(path: Path, folder: Path) -> bytes:
+    """What clang makes of a program, without anything of bpfnb's but the search path."""
+    clang, headers = find_clang(), find_headers(KERNEL_BTF)
+    args = [*base_flags(clang, "v3", ()), *headers.flags]
+    if "#include" not in path.read_text():
+        args += ["-include", str(INCLUDE / "bpfnb/prelude.h")]
+    done = clang.run([*args, "-c", str(path), "-o", "plain.o"], cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return (folder / "plain.o").read_bytes()
 
 
 @pytest.mark.parametrize(

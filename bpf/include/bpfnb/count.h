@@ -17,10 +17,19 @@
 #define __BPFNB_TAG(tag) __attribute__((__btf_decl_tag__("bpfnb." tag)))
 #define __BPFNB_STR(...) #__VA_ARGS__
 
-/* One call site's counter. The map's expression is taken after macro expansion: the map's own name is wanted. */
+/* One call site's counter, and what adds to it. The map's expression is taken after macro expansion: the map's own
+ * name is wanted. With BPFNB_TYPES_ONLY the code stays as it is and only the types are told. */
+#ifdef BPFNB_TYPES_ONLY
+#define __BPFNB_COUNT(what, map) (void)0
+#define __BPFNB_COUNT_IF(condition, what) (void)0
+#else
 #define __BPFNB_COUNT(what, map) \
 	static unsigned long long __bpfnb_##what \
 		__attribute__((__section__(".data.bpfnb"))) __BPFNB_TAG(#what) __BPFNB_TAG("map=" __BPFNB_STR(map))
+#define __BPFNB_COUNT_IF(condition, what) \
+	if (condition) \
+	__sync_fetch_and_add(&__bpfnb_##what, 1)
+#endif
 
 /* One call site's record type, as that of a pointer which nobody sets: BTF describes a variable's type in full.
  * `how` says what it points to: "data" what the program passes, "size" the operand of its sizeof. */
@@ -62,8 +71,7 @@
 		__BPFNB_COUNT(lost, map_); \
 		__BPFNB_TYPE(size, __BPFNB_SIZED(size_), map_, size_, ); \
 		void *__bpfnb_result = (bpf_ringbuf_reserve)(map_, size_, flags_); \
-		if (!__bpfnb_result) \
-			__sync_fetch_and_add(&__bpfnb_lost, 1); \
+		__BPFNB_COUNT_IF(!__bpfnb_result, lost); \
 		__bpfnb_result; \
 	})
 
@@ -72,8 +80,7 @@
 		__BPFNB_COUNT(lost, map_); \
 		__BPFNB_TYPE(size, __BPFNB_SIZED(size_), map_, size_, ); \
 		long __bpfnb_result = (bpf_ringbuf_reserve_dynptr)(map_, size_, flags_, dynptr_); \
-		if (__bpfnb_result < 0) \
-			__sync_fetch_and_add(&__bpfnb_lost, 1); \
+		__BPFNB_COUNT_IF(__bpfnb_result < 0, lost); \
 		__bpfnb_result; \
 	})
 
@@ -82,8 +89,7 @@
 		__BPFNB_COUNT(lost, map_); \
 		__BPFNB_TYPES(map_, data_, size_, ); \
 		long __bpfnb_result = (bpf_ringbuf_output)(map_, data_, size_, flags_); \
-		if (__bpfnb_result < 0) \
-			__sync_fetch_and_add(&__bpfnb_lost, 1); \
+		__BPFNB_COUNT_IF(__bpfnb_result < 0, lost); \
 		__bpfnb_result; \
 	})
 
@@ -106,22 +112,22 @@
 	})
 
 /* Maps: a preallocated one that is full answers -E2BIG, any other -ENOMEM. */
+#ifndef BPFNB_TYPES_ONLY
 #define bpf_map_update_elem(map_, key_, value_, flags_) \
 	({ \
 		__BPFNB_COUNT(full, map_); \
 		long __bpfnb_result = (bpf_map_update_elem)(map_, key_, value_, flags_); \
-		if (__bpfnb_result == -7 || __bpfnb_result == -12) \
-			__sync_fetch_and_add(&__bpfnb_full, 1); \
+		__BPFNB_COUNT_IF(__bpfnb_result == -7 || __bpfnb_result == -12, full); \
 		__bpfnb_result; \
 	})
 #define bpf_map_push_elem(map_, value_, flags_) \
 	({ \
 		__BPFNB_COUNT(full, map_); \
 		long __bpfnb_result = (bpf_map_push_elem)(map_, value_, flags_); \
-		if (__bpfnb_result == -7) \
-			__sync_fetch_and_add(&__bpfnb_full, 1); \
+		__BPFNB_COUNT_IF(__bpfnb_result == -7, full); \
 		__bpfnb_result; \
 	})
+#endif
 
 #endif
 #endif
