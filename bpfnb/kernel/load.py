@@ -16,7 +16,7 @@ from bpfnb.errors import LoadError, MapTypeError, UnknownName, nearest
 from bpfnb.kernel import load_errors
 from bpfnb.kernel.attach import named
 from bpfnb.kernel.backend import LoadSettings, MapInfo, ProgramInfo
-from bpfnb.kernel.libbpf import OpenOptions, capture, library
+from bpfnb.kernel.libbpf import OpenOptions, capture, library, version
 from bpfnb.kernel.maps import MMAPABLE, info_of
 from bpfnb.kernel.names import ATTACH_TYPES, MAP_TYPES, PROGRAM_TYPES, name_of
 from bpfnb.kernel.sections import known_sections, newer_section
@@ -78,6 +78,9 @@ def load_object(elf: bytes, settings: LoadSettings) -> Opened:
     NotPermitted, MissingDependency, UnknownName (settings that name nothing); nothing stays loaded after any of them.
     """
     lib = library()
+    if tuple(map(int, version().split(".")[:2])) < (1, 2):
+        # Such a libbpf knows only ".struct_ops". In the ELF's and the BTF's strings the longer name holds the shorter.
+        elf = elf.replace(b".struct_ops.link\0", b".struct_ops\0link\0")
     with capture() as said:
         opened = _open(elf, settings.name, said)
         try:

@@ -308,7 +308,7 @@ SEC("struct_ops/bpfnb_ssthresh") u32 BPF_PROG(bpfnb_ssthresh, struct sock *sk) {
 SEC("struct_ops/bpfnb_undo") u32 BPF_PROG(bpfnb_undo, struct sock *sk) { return 2; }
 SEC("struct_ops/bpfnb_init") void BPF_PROG(bpfnb_init, struct sock *sk) { __sync_fetch_and_add(&seen, 1); }
 SEC("struct_ops/bpfnb_avoid") void BPF_PROG(bpfnb_avoid, struct sock *sk, u32 ack, u32 acked) {}
-SEC(".struct_ops") struct tcp_congestion_ops bpfnb_cc = {
+SEC("SECTION") struct tcp_congestion_ops bpfnb_cc = {
     .ssthresh = (void *)bpfnb_ssthresh,
     .undo_cwnd = (void *)bpfnb_undo,
     .init = (void *)bpfnb_init,
@@ -318,9 +318,10 @@ SEC(".struct_ops") struct tcp_congestion_ops bpfnb_cc = {
 """
 
 
-def test_struct_ops_registers_and_ends(worker):
+@pytest.mark.parametrize("section", [".struct_ops", ".struct_ops.link"])
+def test_struct_ops_registers_and_ends(worker, section):
     available = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
-    with load(STRUCT_OPS) as obj:
+    with load(STRUCT_OPS.replace("SECTION", section)) as obj:
         auto = [name for name, program in obj.programs.items() if program.auto_attach]
         assert len(auto) == 1  # one attachment registers the whole struct
         obj.attach(auto[0])

@@ -62,6 +62,17 @@ def test_initial_values_of_globals():
         load(source, globals={"constant": k32(8)})
 
 
+def test_kernel_configuration_is_filled_in():
+    source = """
+    extern int LINUX_KERNEL_VERSION __kconfig;
+    extern bool CONFIG_NO_SUCH_OPTION __kconfig __weak;
+    SEC("syscall") int prog(void *ctx) { return CONFIG_NO_SUCH_OPTION ? 0 : LINUX_KERNEL_VERSION >> 16; }
+    """
+    with load(source) as obj:
+        assert obj.maps[".kconfig"].internal == ".kconfig"
+        assert obj.test_run("prog")[0] == int(os.uname().release.split(".")[0])
+
+
 def test_max_entries_are_settled_before_loading():
     with load(HASH % 16, max_entries={"m": 123}) as obj:
         assert obj.maps["m"].max_entries == 123
