@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from bpfnb.kernel.backend import ProgramStats
@@ -27,20 +27,19 @@ JUDGE_SECONDS = 5.0  # the watchdog's verdict is over this long
 
 @dataclass(slots=True)
 class Cost:
-    """Cumulative cost of one program over the ``seconds`` in which statistics were on."""
+    """Cumulative cost of one program over the ``seconds`` in which statistics were on.
+
+    ``cpu_share`` is its share of one CPU (0 to the number of CPUs) over the last five seconds.
+    """
 
     run_count: int = 0
     run_time_ns: int = 0
     seconds: float = 0.0
+    cpu_share: float = float("nan")
 
     @property
     def average_ns(self) -> float:
         return self.run_time_ns / self.run_count if self.run_count else float("nan")
-
-    @property
-    def cpu_share(self) -> float:
-        """Share of one CPU, 0 to the number of CPUs."""
-        return self.run_time_ns / self.seconds / 1e9 if self.seconds else float("nan")
 
     @property
     def runs_per_second(self) -> float:
@@ -62,7 +61,7 @@ class Watched(Protocol):
 @dataclass(slots=True)
 class _Account:
     costs: dict[str, Cost] = field(default_factory=dict)
-    shares: deque[tuple[float, float]] = field(default_factory=deque)
+    shares: deque[tuple[float, Mapping[str, float]]] = field(default_factory=deque)  # when, by program
 
 
 class Meter:
@@ -98,15 +97,12 @@ class Meter:
         """A copy of the object's account, by program."""
         with self._lock:
             account = self._accounts.get(watched)
-            costs = account.costs if account else {}
-            return {name: Cost(c.run_count, c.run_time_ns, c.seconds) for name, c in costs.items()}
-
-    def share(self, watched: Watched) -> float:
-        """The object's share of one CPU over the last five seconds (NaN before the first measurement)."""
-        with self._lock:
-            account = self._accounts.get(watched)
-            shares = [share for _, share in account.shares] if account else []
-        return sum(shares) / len(shares) if shares else float("nan")
+            if account is None:
+                return {}
+            return {
+                name: replace(cost, cpu_share=sum(s.get(name, 0.0) for _, s in account.shares) / len(account.shares))
+                for name, cost in account.costs.items()
+            }
 
     def _run(self) -> None:
         while True:
@@ -154,7 +150,7 @@ class Meter:
             account = self._accounts.get(watched)
             if account is None:
                 return None
-            total = 0
+            shares: dict[str, float] = {}
             for name, stats in after.items():
                 if name not in before:
                     continue
@@ -163,12 +159,12 @@ class Meter:
                 cost.run_count += stats.run_count - before[name].run_count
                 cost.run_time_ns += spent
                 cost.seconds += seconds
-                total += spent
-            account.shares.append((now, total / seconds / 1e9))
+                shares[name] = spent / seconds / 1e9
+            account.shares.append((now, shares))
             full = now - account.shares[0][0] >= JUDGE_SECONDS - PERIOD_SECONDS
             while account.shares and now - account.shares[0][0] > JUDGE_SECONDS:
                 account.shares.popleft()
-            return sum(share for _, share in account.shares) / len(account.shares) if full else None
+            return sum(sum(s.values()) for _, s in account.shares) / len(account.shares) if full else None
 
 
 def _read(watched: Watched) -> Mapping[str, ProgramStats]:

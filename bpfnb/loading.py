@@ -72,7 +72,7 @@ def load(
             missing = check_section(section)
             if missing is not None:
                 raise _in_cell(missing, elf, section)
-    backend = backend or LocalBackend()
+    kernel: Backend = backend or LocalBackend()
     settings = LoadSettings(
         name=name,
         globals=encode_globals(elf.btf, globals or {}),
@@ -80,9 +80,9 @@ def load(
         pins=dict(pins or {}),
     )
     with _loading:
-        elf, loaded = _load(elf, settings, backend)
+        elf, loaded = _load(elf, settings, kernel)
         try:
-            obj = BpfObject(name, elf, loaded, backend, options=wanted, rows=rows, watchdog=watchdog)
+            obj = BpfObject(name, elf, loaded, kernel, options=wanted, rows=rows, watchdog=watchdog)
         except BaseException:
             loaded.close()
             raise

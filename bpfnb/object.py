@@ -56,6 +56,7 @@ class BpfObject:
         self.watchdog = watchdog
         self.note = ""
         self.state = "loaded"
+        self._final_costs: dict[str, Cost] = {}
         self._lock = threading.RLock()
         self.programs = {n: Program(self, info, options.get(n, {})) for n, info in loaded.programs.items()}
         self.vars = Vars(loaded, elf.btf)
@@ -184,6 +185,7 @@ class BpfObject:
             for stream in self.streams.values():
                 stream.drain()
             self.state, self.note = "stopped", note
+            self._final_costs = meter.costs(self)
             meter.forget(self)
 
     def close(self) -> None:
@@ -225,10 +227,10 @@ class BpfObject:
         return self.backend.statistics()
 
     def costs(self) -> dict[str, Cost]:
-        """Cost by program. Looking keeps the kernel's statistics on for five seconds."""
+        """Cost by program; looking keeps the kernel's statistics on for five seconds. After a stop, what it was."""
         if self.state == "attached":
             meter.look()
-        return meter.costs(self)
+        return meter.costs(self) or self._final_costs
 
     def stats(self) -> pd.DataFrame:
         """One row a program: section, attached, run_count, run_time_ns, avg_ns, runs_per_s, cpu_share.
@@ -257,7 +259,8 @@ class BpfObject:
     @property
     def cpu_share(self) -> float:
         """Share of one CPU that the programs took over the last five seconds; NaN before it was measured."""
-        return meter.share(self)
+        costs = (meter.costs(self) or self._final_costs).values()
+        return sum(cost.cpu_share for cost in costs) if costs else float("nan")
 
     def too_costly(self, share: float) -> None:
         """The watchdog's verdict: stop and say why."""
