@@ -157,12 +157,6 @@ class LoadedObject(Protocol):
 
     def pop(self, map_name: str) -> bytes | None: ...
 
-    def open_map(self, number: int) -> str:
-        """Open a map by the kernel's id (an inner map's); the name by which the other methods then know it."""
-
-    def map_info(self, name: str) -> MapInfo:
-        """A map's facts, those of one that :meth:`open_map` opened too."""
-
     def read_bytes(self, map_name: str, offset: int, size: int) -> bytes:
         """Bytes of a global-variable section (or another array with one entry), without tearing of words."""
 

@@ -129,12 +129,13 @@ def feature_missing(
 ) -> KernelFeatureMissing:
     """This kernel has no such hook; the hints name what serves instead."""
     feature = feature or section.split("/")[0]
-    why = ""
+    verb, why = "has no", ""
     if code == errno.EPERM:
+        verb = "does not allow"
         mode = lockdown()
         why = f" (lockdown mode is '{mode}')" if mode not in ("", "none") else " (it answers: not permitted)"
     return KernelFeatureMissing(
-        f"this kernel does not allow {feature}, which program '{program}' (SEC(\"{section}\")) needs{why}",
+        f"this kernel {verb} {feature}, which program '{program}' (SEC(\"{section}\")) needs{why}",
         feature=feature,
         program=program,
         section=section,

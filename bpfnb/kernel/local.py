@@ -247,9 +247,9 @@ class LocalObject:
                 self._inner[name] = maps.info_of(fd, name)
             return name
 
-    def map_info(self, name: str) -> MapInfo:
+    def map_info(self, map_name: str) -> MapInfo:
         with self._use():
-            return self._map(name)
+            return self._map(map_name)
 
     def read_all(self, map_name: str) -> tuple[Bytes2D, Bytes2D]:
         with self._use():
