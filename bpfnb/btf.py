@@ -299,7 +299,10 @@ class Btf:
             assert self.base is not None
             return self.base._string(offset)
         offset -= self._first_string
-        return self._strings[offset : self._strings.index(b"\0", offset)].decode(errors="replace")
+        end = self._strings.find(b"\0", offset)
+        if end < 0:
+            raise BpfnbError("This BTF is damaged: a name lies outside its strings.")
+        return self._strings[offset:end].decode(errors="replace")
 
     def _string_offsets(self, name: str) -> list[int]:
         """Everywhere that *name* stands in the strings (compilers need not merge equal ones)."""

@@ -37,7 +37,7 @@ def declare(btf: Btf, type: int | Type, name: str = "") -> str:  # noqa: A002
             return declare(btf, found.target, name)
         case Modifier() if found.kind != "typedef":
             if isinstance(btf[found.target], Pointer):  # `char *const p`: the qualifier is the pointer's own
-                return declare(btf, found.target, f"{found.kind} {name}".rstrip())
+                return declare(btf, found.target, _join(found.kind, name))
             return f"{found.kind} {declare(btf, found.target, name)}"
     return _join(_spelling(found), name)
 

@@ -15,7 +15,7 @@ from dataclasses import is_dataclass
 from typing import Any, Final, NoReturn
 
 from bpfnb.annotations import NONE, Annotations, of, of_type
-from bpfnb.btf import Array, Btf, Composite, Enum, Float, Int, Pointer, Type, fields
+from bpfnb.btf import Array, Btf, Composite, Enum, Float, Int, Member, Pointer, Type, fields
 from bpfnb.errors import MapTypeError, nearest
 from bpfnb.frames.columns import ERRORS
 from bpfnb.frames.syscalls import syscall_names
@@ -82,6 +82,8 @@ def _decode(btf: Btf, type_id: int, data: bytes, at: int, bits: int, stated: Ann
         case Composite():
             values: dict[str, Any] = {}
             for index, member in enumerate(found.members):
+                if not btf.size(member.type):
+                    continue  # a flexible array
                 own = of(btf, found.id, index)
                 inner = _decode(btf, member.type, data, at + member.bit_offset, member.bit_size, own)
                 if member.name:
@@ -107,6 +109,25 @@ def _is_text(btf: Btf, array: Array, stated: Annotations) -> bool | None:
     if element.char or stated.format == "text":
         return True
     return None if element.signed else False
+
+
+def _width(btf: Btf, member: Member) -> int:
+    return member.bit_size or 8 * btf.size(member.type)
+
+
+def _in_order(btf: Btf, found: Composite) -> list[str]:
+    """Names of the fields that a tuple gives: of an anonymous union only its widest member, as in frames."""
+    members = [member for member in found.members if btf.size(member.type)]
+    if found.kind == "union":
+        members = [max(members, key=lambda member: _width(btf, member))] if members else []
+    names: list[str] = []
+    for member in members:
+        inner = btf.resolve(member.type)
+        if member.name:
+            names.append(member.name)
+        elif isinstance(inner, Composite):
+            names += _in_order(btf, inner)
+    return names
 
 
 class _Encoder:
@@ -210,16 +231,16 @@ class _Encoder:
             )
 
     def composite(self, path: str, found: Composite, at: int, value: Any) -> None:
-        known = {member.name: member for member in fields(self.btf, found)}
+        known = [member.name for member in fields(self.btf, found)]
         if isinstance(value, tuple) and hasattr(value, "_asdict"):
             value = value._asdict()
         elif is_dataclass(value) and not isinstance(value, type):
             value = {field.name: getattr(value, field.name) for field in dataclass_fields(value)}
         elif isinstance(value, tuple | list) and found.kind == "struct":
-            if len(value) != len(known):
-                what = f"its {len(known)} fields in order ({', '.join(known)})"
-                self.refuse(path, found.id, value, what)
-            value = dict(zip(known, value, strict=True))
+            order = _in_order(self.btf, found)
+            if len(value) != len(order):
+                self.refuse(path, found.id, value, f"its {len(order)} fields in order ({', '.join(order)})")
+            value = dict(zip(order, value, strict=True))
         if not isinstance(value, Mapping):
             self.refuse(path, found.id, value, f"a dict of its fields ({', '.join(known)})")
         for name in value:
@@ -228,7 +249,7 @@ class _Encoder:
                     f"{self.btf.describe(found)} has no field {name!r}",
                     hints=[
                         f"Did you mean {near[0]}?"
-                        if isinstance(name, str) and (near := nearest(name, list(known), 1))
+                        if isinstance(name, str) and (near := nearest(name, known, 1))
                         else f"Its fields are {', '.join(known)}."
                     ],
                 )
@@ -237,7 +258,7 @@ class _Encoder:
     def members(self, path: str, found: Composite, at: int, value: Mapping[str, Any]) -> None:
         order = list(enumerate(found.members))
         if found.kind == "union":  # of several members the widest decides, as decode() gives all of them
-            order.sort(key=lambda pair: pair[1].bit_size or 8 * self.btf.size(pair[1].type))
+            order.sort(key=lambda pair: _width(self.btf, pair[1]))
         for index, member in order:
             where = at + member.bit_offset
             if member.name and member.name in value:
