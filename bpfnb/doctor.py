@@ -263,7 +263,7 @@ def _offers() -> Iterator[Row]:
             "could not be tried" if untried else "cannot be attached",
             f"{', '.join(names)}: {reason}",
             WARN,
-            "tracepoint, raw_tp and tp_btf serve instead; an error of such a cell names which"
+            _INSTEAD
             if traced
             else "",
         )

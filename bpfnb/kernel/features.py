@@ -19,7 +19,8 @@ from bpfnb.errors import BpfnbError, KernelFeatureMissing, MissingDependency, ne
 from bpfnb.kernel import hooks, libbpf, system
 from bpfnb.kernel.names import MAP_TYPES, PROGRAM_TYPES
 from bpfnb.kernel.replacements import replacement
-from bpfnb.kernel.trials import ATTACH, UntriedError, try_helper, try_map, try_program
+from bpfnb.kernel.trials import UntriedError, try_helper, try_map, try_program
+from bpfnb.kernel.trials_attach import ATTACH
 
 __all__ = [
     "CAPABILITIES",
@@ -292,7 +293,8 @@ def missing_hook_hint(section: str) -> str:
     """One sentence that names what would serve instead of *section* on this kernel; empty where nothing is known."""
     kind = attach_kind(section)
     _, _, target = section.partition("/")
-    function = target.split("+")[0].split(":")[-1]
+    # Compilers add ".isra.0", ".part.1" and the like to functions that they changed.
+    function = target.split("+")[0].split(":")[-1].split(".")[0]
     if kind == "perf_event hardware":
         return 'Sample by time instead: SEC("perf_event") with event="cpu-clock".'
     if kind not in _FUNCTION_KINDS:

@@ -10,6 +10,7 @@ tp/|short for tracepoint/
 raw_tp/|raw tracepoint: NAME; arguments as numbers (4.17)
 raw_tracepoint/|the same as raw_tp/
 raw_tp.w/|raw tracepoint whose buffer may be written (5.2)
+raw_tracepoint.w/|the same as raw_tp.w/
 tp_btf/|raw tracepoint: NAME; arguments with their types, kernel memory can be read directly (5.5)
 kprobe/|kernel function: NAME or NAME+OFFSET (4.1)
 kretprobe/|return of a kernel function (4.1)

@@ -13,24 +13,28 @@ import ctypes
 import errno
 import mmap
 import os
-import socket
 import struct
-import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 from bpfnb.btf import Btf
 from bpfnb.errors import BpfnbError
 from bpfnb.kernel import syscall
-from bpfnb.kernel.libbpf import capture, library
 from bpfnb.kernel.names import ATTACH_TYPES, MAP_TYPES, PROGRAM_TYPES
-from bpfnb.kernel.system import cgroup_root
 
-__all__ = ["ATTACH", "UntriedError", "try_helper", "try_map", "try_program"]
+__all__ = [
+    "TRACED",
+    "UntriedError",
+    "any_program",
+    "batch",
+    "btf_id_of",
+    "decl_tags",
+    "program",
+    "statistics",
+    "try_helper",
+    "try_map",
+    "try_program",
+]
 
-_PERF_EVENT_OPEN = {"x86_64": 298}.get(os.uname().machine, 241)
-_libc = ctypes.CDLL(None, use_errno=True)  # its own, since prototypes belong to the object
-_TRACEPOINT, _SOFTWARE, _HARDWARE = 2, 1, 0
 _SLEEPABLE = 1 << 4
 _CALL = 0x85
 
@@ -44,7 +48,7 @@ def _return(value: int) -> bytes:
 
 
 @contextlib.contextmanager
-def _program(
+def program(
     kind: str,
     attach: str = "",
     *,
@@ -86,7 +90,7 @@ def _program(
         os.close(fd)
 
 
-def _btf_id(name: str, kind: str) -> int:
+def btf_id_of(name: str, kind: str) -> int:
     try:
         found = Btf.kernel().get(name, kind)
     except BpfnbError as error:
@@ -105,31 +109,31 @@ _PROGRAM_ATTACH = {
     "netfilter": "netfilter",
     "sk_reuseport": "sk_reuseport_select",
 }
-_TRACED = "sched_process_exec"
+TRACED = "sched_process_exec"
 
 
 def try_program(kind: str) -> None:
     if kind == "ext":
         _try_ext()
         return
-    with _any_program(kind):
+    with any_program(kind):
         pass
 
 
 @contextlib.contextmanager
-def _any_program(kind: str, code: bytes = b"", log: bytearray | None = None) -> Iterator[int]:
+def any_program(kind: str, code: bytes = b"", log: bytearray | None = None) -> Iterator[int]:
     """A minimal program of *kind*."""
     btf_id, attach, flags = 0, _PROGRAM_ATTACH.get(kind, ""), 0
     if kind == "tracing":
-        btf_id, attach = _btf_id(f"btf_trace_{_TRACED}", "typedef"), "trace_raw_tp"
+        btf_id, attach = btf_id_of(f"btf_trace_{TRACED}", "typedef"), "trace_raw_tp"
     elif kind == "lsm":
-        btf_id, attach = _btf_id("bpf_lsm_quota_on", "func"), "lsm_mac"
+        btf_id, attach = btf_id_of("bpf_lsm_quota_on", "func"), "lsm_mac"
     elif kind == "struct_ops":
-        btf_id = _btf_id("tcp_congestion_ops", "struct")
+        btf_id = btf_id_of("tcp_congestion_ops", "struct")
     elif kind == "syscall":
         flags = _SLEEPABLE
     value = 1 if kind in ("netfilter", "sk_lookup") else 0
-    with _program(kind, attach, btf_id=btf_id, value=value, flags=flags, code=code, log=log) as fd:
+    with program(kind, attach, btf_id=btf_id, value=value, flags=flags, code=code, log=log) as fd:
         yield fd
 
 
@@ -137,7 +141,7 @@ def _try_ext() -> None:
     """Extensions need a program to extend; the kernel that knows them complains of its absence."""
     log = bytearray(4096)
     try:
-        with _program("ext", btf_id=1, log=log):
+        with program("ext", btf_id=1, log=log):
             pass
     except OSError:
         if b"Cannot replace kernel functions" not in log:
@@ -149,7 +153,7 @@ def try_helper(kind: str, number: int) -> bool:
     log = bytearray(65536)
     code = struct.pack("<BBhi", _CALL, 0, 0, number) + _return(0)
     try:
-        with _any_program(kind, code, log):
+        with any_program(kind, code, log):
             return True
     except OSError:
         text = bytes(log)
@@ -178,19 +182,19 @@ _MAPS = {
 
 
 def try_map(kind: str) -> None:
-    with _map(kind):
+    with bpf_map(kind):
         pass
 
 
 @contextlib.contextmanager
-def _map(kind: str) -> Iterator[int]:
+def bpf_map(kind: str) -> Iterator[int]:
     key, value, entries, flags = _MAPS.get(kind, (4, 4, 1, 0))
     with contextlib.ExitStack() as stack:
         btf, inner, ops = 0, 0, 0
         if kind.endswith("_storage") and "cgroup" not in kind:
             btf = stack.enter_context(_int_btf())
         elif kind.endswith("_of_maps"):
-            inner = stack.enter_context(_map("array"))
+            inner = stack.enter_context(bpf_map("array"))
         elif kind == "struct_ops":
             found = Btf.kernel().get("bpf_struct_ops_tcp_congestion_ops", "struct")
             if found is None:
@@ -231,8 +235,8 @@ def _int_btf(tag: bool = False) -> Iterator[int]:
         os.close(fd)
 
 
-def _batch() -> None:
-    with _map("hash") as fd:
+def batch() -> None:
+    with bpf_map("hash") as fd:
         out = ctypes.create_string_buffer(64)
         at = ctypes.addressof(out)
         _, code = syscall.map_lookup_batch(fd, 0, at, at + 16, at + 32, 1)
@@ -240,290 +244,10 @@ def _batch() -> None:
             raise OSError(code, os.strerror(code))
 
 
-def _decl_tags() -> None:
+def decl_tags() -> None:
     with _int_btf(tag=True):
         pass
 
 
-def _statistics() -> None:
+def statistics() -> None:
     os.close(syscall.enable_stats())
-
-
-# Attaching to the kernel.
-
-
-def _link(fd: int, target: int, attach: str, flags: int = 0, extra: bytes = b"") -> None:
-    os.close(syscall.link_create(fd, target, ATTACH_TYPES.index(attach), flags, extra))
-
-
-def _raw_tracepoint(fd: int, name: bytes) -> None:
-    address, keep = syscall.buffer_address(name + b"\0" if name else b"")
-    link, _ = syscall.bpf(17, struct.pack("=QI4xQ", address, fd, 0))
-    del keep
-    os.close(link)
-
-
-def _raw_tp() -> None:
-    with _program("raw_tracepoint") as fd:
-        _raw_tracepoint(fd, _TRACED.encode())
-
-
-def _tp_btf() -> None:
-    with _any_program("tracing") as fd:
-        _raw_tracepoint(fd, b"")
-
-
-def _trampoline(function: str, attach: str) -> Callable[[], None]:
-    def trial() -> None:
-        with _program("tracing", attach, btf_id=_btf_id(function, "func")) as fd:
-            _raw_tracepoint(fd, b"")
-
-    return trial
-
-
-def _lsm() -> None:
-    with _any_program("lsm") as fd:
-        _raw_tracepoint(fd, b"")
-
-
-def _iter() -> None:
-    with _program("tracing", "trace_iter", btf_id=_btf_id("bpf_iter_task", "func")) as fd:
-        _link(fd, 0, "trace_iter")
-
-
-@contextlib.contextmanager
-def _perf_event(
-    kind: int, config: int, *, config1: int = 0, config2: int = 0, system: bool = False
-) -> Iterator[int]:
-    attr = struct.pack("=IIQQQQQIIQQ", kind, 128, config, 1 << 40, 0, 0, 1, 0, 0, config1, config2).ljust(
-        128, b"\0"
-    )
-    buffer = ctypes.create_string_buffer(attr, 128)
-    pid, cpu = (-1, 0) if system else (0, -1)
-    numbers = [ctypes.c_long(n) for n in (_PERF_EVENT_OPEN, ctypes.addressof(buffer), pid, cpu, -1, 8)]
-    fd = _libc.syscall(*numbers)
-    if fd < 0:
-        code = ctypes.get_errno()
-        if kind == _HARDWARE and code in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
-            raise OSError(code, "this machine has no hardware counters")
-        raise OSError(code, os.strerror(code))
-    try:
-        yield int(fd)
-    finally:
-        os.close(fd)
-
-
-def _on_event(program_kind: str, event: contextlib.AbstractContextManager[int]) -> None:
-    with _program(program_kind) as fd, event as perf:
-        if _libc.ioctl(perf, ctypes.c_ulong(0x40042408), ctypes.c_int(fd)) != 0:  # PERF_EVENT_IOC_SET_BPF
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
-
-
-def _tracepoint() -> None:
-    path = Path("/sys/kernel/tracing/events/sched", _TRACED, "id")
-    try:
-        number = int(path.read_text())
-    except OSError as error:
-        raise UntriedError(f"tracefs cannot be read ({error.strerror})") from None
-    _on_event("tracepoint", _perf_event(_TRACEPOINT, number))
-
-
-def _probe_type(name: str) -> int:
-    try:
-        return int(Path("/sys/bus/event_source/devices", name, "type").read_text())
-    except FileNotFoundError:
-        raise OSError(errno.ENOENT, f"the kernel has no {name}s (CONFIG_{name.upper()}_EVENTS)") from None
-
-
-def _kprobe(config: int) -> Callable[[], None]:
-    def trial() -> None:
-        name, keep = syscall.buffer_address(b"bpf_fentry_test1\0")
-        _on_event("kprobe", _perf_event(_probe_type("kprobe"), config, config1=name, system=True))
-        del keep
-
-    return trial
-
-
-def _kprobe_multi() -> None:
-    name, keep = syscall.buffer_address(b"bpf_fentry_test1\0")
-    names, keep_too = syscall.buffer_address(struct.pack("=Q", name))
-    with _program("kprobe", "trace_kprobe_multi") as fd:
-        _link(fd, 0, "trace_kprobe_multi", 0, struct.pack("=IIQQQ", 0, 1, names, 0, 0))
-    del keep, keep_too
-
-
-def _own_function() -> tuple[bytes, int]:
-    """A function of the C library that nobody calls, as file and offset in it."""
-    address = ctypes.cast(_libc.ether_ntoa, ctypes.c_void_p).value or 0
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        span, mode, offset, _, inode, *path = line.split(maxsplit=5)
-        start, end = (int(part, 16) for part in span.split("-"))
-        if start <= address < end and "x" in mode and inode != "0" and path:
-            return os.fsencode(path[0]) + b"\0", address - start + int(offset, 16)
-    raise UntriedError("the C library's file was not found")
-
-
-def _uprobe(config: int) -> Callable[[], None]:
-    def trial() -> None:
-        path, offset = _own_function()
-        name, keep = syscall.buffer_address(path)
-        _on_event("kprobe", _perf_event(_probe_type("uprobe"), config, config1=name, config2=offset))
-        del keep
-
-    return trial
-
-
-def _uprobe_multi(attach: str) -> Callable[[], None]:
-    def trial() -> None:
-        path, offset = _own_function()
-        name, keep = syscall.buffer_address(path)
-        offsets, keep_too = syscall.buffer_address(struct.pack("=Q", offset))
-        extra = struct.pack("=QQQQIII", name, offsets, 0, 0, 1, 0, os.getpid())
-        with _program("kprobe", attach) as fd:
-            _link(fd, 0, attach, 0, extra)
-        del keep, keep_too
-
-    return trial
-
-
-def _usdt() -> None:
-    """USDT is a uprobe with a semaphore (``ref_ctr_offset``, Linux 4.20)."""
-    _uprobe(0)()
-    if not Path("/sys/bus/event_source/devices/uprobe/format/ref_ctr_offset").exists():
-        raise OSError(errno.EOPNOTSUPP, "uprobes have no reference counters")
-
-
-def _event(kind: int, config: int) -> Callable[[], None]:
-    return lambda: _on_event("perf_event", _perf_event(kind, config))
-
-
-# Attaching to the network and to cgroups.
-
-
-def _in_namespace(trial: Callable[[], None]) -> Callable[[], None]:
-    """Run *trial* in a thread whose network namespace is new: its loopback is nobody else's."""
-
-    def run() -> None:
-        raised: list[BaseException] = []
-
-        def body() -> None:
-            try:
-                if _libc.unshare(0x40000000) != 0:  # CLONE_NEWNET
-                    raise UntriedError(
-                        f"no network namespace can be made ({os.strerror(ctypes.get_errno())})"
-                    )
-                trial()
-            except BaseException as error:
-                raised.append(error)
-
-        thread = threading.Thread(target=body, name="bpfnb trial")
-        thread.start()
-        thread.join()
-        if raised:
-            raise raised[0]
-
-    return run
-
-
-_LOOPBACK = 1
-
-
-def _xdp() -> None:
-    with _program("xdp", "xdp", value=2) as fd:
-        _link(fd, _LOOPBACK, "xdp", 2)  # XDP_FLAGS_SKB_MODE
-
-
-def _tcx() -> None:
-    with _program("sched_cls", "tcx_ingress", value=-1) as fd:
-        _link(fd, _LOOPBACK, "tcx_ingress")
-
-
-def _tc() -> None:
-    hook = struct.pack("=QiiIxxxxQ", 32, _LOOPBACK, 1, 0, 0)[:32]  # struct bpf_tc_hook, BPF_TC_INGRESS
-    with _program("sched_cls") as fd, capture():
-        hook_at, keep = syscall.buffer_address(hook)
-        options_at, keep_too = syscall.buffer_address(struct.pack("=QiIIII4x", 32, fd, 0, 0, 0, 0))
-        code = library().bpf_tc_hook_create(hook_at) or library().bpf_tc_attach(hook_at, options_at)
-        del keep, keep_too
-        if code:
-            raise OSError(-code, os.strerror(-code))
-
-
-def _netfilter() -> None:
-    with _any_program("netfilter") as fd:
-        _link(fd, 0, "netfilter", 0, struct.pack("=IIiI", 2, 0, -100, 0))  # NFPROTO_IPV4, NF_INET_PRE_ROUTING
-
-
-def _netns(kind: str, attach: str, value: int) -> Callable[[], None]:
-    def trial() -> None:
-        with (
-            Path("/proc/thread-self/ns/net").open("rb") as namespace,
-            _program(kind, attach, value=value) as fd,
-        ):
-            _link(fd, namespace.fileno(), attach)
-
-    return trial
-
-
-def _socket() -> None:
-    with _program("socket_filter") as fd, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, 50, fd)  # SO_ATTACH_BPF
-
-
-def _cgroup() -> None:
-    try:
-        path = cgroup_root() / f"bpfnb-trial-{os.getpid()}-{threading.get_native_id()}"
-        path.mkdir()
-    except (OSError, BpfnbError) as error:
-        raise UntriedError(f"no cgroup can be made ({error})") from None
-    try:
-        folder = os.open(path, os.O_RDONLY)
-        try:
-            with _program("cgroup_skb", "cgroup_inet_ingress", value=1) as fd:
-                _link(fd, folder, "cgroup_inet_ingress")
-        finally:
-            os.close(folder)
-    finally:
-        path.rmdir()
-
-
-def _struct_ops() -> None:
-    """Registering needs a whole congestion control; that its programs and its map are accepted is tried."""
-    try_program("struct_ops")
-    try_map("struct_ops")
-
-
-ATTACH: dict[str, Callable[[], None]] = {
-    "tracepoint": _tracepoint,
-    "raw_tp": _raw_tp,
-    "tp_btf": _tp_btf,
-    "kprobe": _kprobe(0),
-    "kretprobe": _kprobe(1),
-    "kprobe.multi": _kprobe_multi,
-    "fentry": _trampoline("bpf_fentry_test1", "trace_fentry"),
-    "fexit": _trampoline("bpf_fentry_test1", "trace_fexit"),
-    "fmod_ret": _trampoline("bpf_modify_return_test", "modify_return"),
-    "lsm": _lsm,
-    "uprobe": _uprobe(0),
-    "uretprobe": _uprobe(1),
-    "uprobe.multi": _uprobe_multi("trace_uprobe_multi"),
-    "uprobe.session": _uprobe_multi("trace_uprobe_session"),
-    "usdt": _usdt,
-    "perf_event software": _event(_SOFTWARE, 0),
-    "perf_event hardware": _event(_HARDWARE, 0),
-    "xdp": _in_namespace(_xdp),
-    "tc": _in_namespace(_tc),
-    "tcx": _in_namespace(_tcx),
-    "netfilter": _in_namespace(_netfilter),
-    "flow_dissector": _in_namespace(_netns("flow_dissector", "flow_dissector", 0)),
-    "sk_lookup": _in_namespace(_netns("sk_lookup", "sk_lookup", 1)),
-    "socket": _socket,
-    "cgroup": _cgroup,
-    "iter": _iter,
-    "struct_ops": _struct_ops,
-    "run statistics": _statistics,
-    "map batches": _batch,
-    "BTF declaration tags": _decl_tags,
-}
-"""What is tried beside program and map types: attach kinds by their section prefix, and three abilities."""

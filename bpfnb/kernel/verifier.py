@@ -1,18 +1,15 @@
 """Why the verifier refused a program: where in the cell, what the registers held, and what to write instead.
 
-``explain`` turns the raw log of a failed load into a VerifierError that a reader of C understands. The log has, for
-each instruction on the path that failed, ``12: (79) r1 = *(u64 *)(r0 +0) ; R0=... R1=...``, between them
-``; source text @ file:line`` (the place since Linux 6.9; before that only the text), and at the end the reason. The
-column, and on older kernels the line, come from the object's own line table.
+``explain`` turns the raw log of a failed load into a VerifierError that a reader of C understands: the log is read by
+:mod:`bpfnb.kernel.verifier_log`, its closing lines are looked up in :mod:`bpfnb.kernel.rejections`, and the column (on
+kernels before 6.9 also the line) comes from the object's own line table.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import PurePath
 from string import Template
 from typing import TYPE_CHECKING
@@ -20,53 +17,21 @@ from typing import TYPE_CHECKING
 from bpfnb.errors import Location, VerifierError
 from bpfnb.kernel.lineinfo import Line, LineTable
 from bpfnb.kernel.names import MAP_TYPES, name_of
-from bpfnb.kernel.registers import parse_state, words
+from bpfnb.kernel.registers import words
 from bpfnb.kernel.rejections import Rejection, match
+from bpfnb.kernel.verifier_log import CALL, WINDOW, WRITE, Step, VerifierLog
 
 if TYPE_CHECKING:
     from bpfnb.compile import BpfElf
 
 __all__ = ["Diagnosis", "diagnose", "explain"]
 
-_BEGIN, _END = "-- BEGIN PROG LOAD LOG --", "-- END PROG LOAD LOG --"
-_INSTRUCTION = re.compile(r"(\d+): (?:\([0-9a-f]{2}\) |(?=<invalid))(.*)")
-_STATE = re.compile(r"(?:from (?P<jump>\d+) to )?\d+[^:]*: (?P<state>(?:frame\d+: ?)?(?:R\d+|fp-?\d+).*)")
-_SOURCE = re.compile(r"; ?(?P<text>.*?)(?: @ (?P<file>.+):(?P<line>\d+))?$")
-_INLINE_STATE = re.compile(r"\s*(?:;| (?=\d+: (?:frame\d+: )?R\d)) ?")
 _REGISTER_NAME = re.compile(r"\bR(\d+)\b")
 _OPERAND = re.compile(r"\b[rw](\d+)\b")
-_MOVE = re.compile(r"[rw](\d+) = [rw](\d+)\s*$")
-_WRITE = re.compile(r"[rw](\d+) (?:=|[-+*/&|^<>s%]+=)(?!=)")
-_CALL = re.compile(r"call (\S+?)(?:#-?\d+)?\s*$")
 _BACKWARD = re.compile(r"goto pc-\d+")
 _PROGRAM = re.compile(r"prog '([^']+)': (?:BPF program load failed|failed to|-- BEGIN)")
-_NOISE = re.compile(
-    r"processed \d+ insns(?! \(limit \d+\) .*1000001)|verification time|stack depth|insns processed|[; ]|$|"
-    r"\d+: (?:frame\d+: ?)?(?:R\d|fp)|from \d+|(?:cur|old) state:|libbpf: |-- |mark_precise|(?:caller|callee):|"
-    r"returning from callee|to caller at|propagating|last_idx|regs=|parent |func '\w+' arg\d+ has btf_id|"
-    r"Validating |Func#\d+ |max_states_per_insn|arg#0 reference type\('UNKNOWN '\)"
-)
 _FORGOTTEN = re.compile(r"invalid mem access '(?:scalar|inv)'|type=(?:scalar|inv) expected=")
 _UNTELLING = re.compile(r"^failed to load|^prog '.*failed to load|ulimit")
-_WINDOW = 4 << 20
-"""Bytes of a long log's end that are looked at: a million instructions make a log of 100 MB."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One instruction of the log with the source line printed last before it.
-
-    ``before`` is every register where the log gives that (a path or function begins here, reached by the jump of
-    instruction ``jump``), else None; ``after`` is what the instruction changed.
-    """
-
-    number: int
-    text: str
-    frame: str
-    before: Mapping[str, str] | None
-    after: Mapping[str, str]
-    source: Location | None
-    jump: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,66 +82,12 @@ def diagnose(
     """Read *log* (the verifier's alone, or all that libbpf printed) of a failed load of *elf*."""
     program = program or _last(_PROGRAM, log) or (elf.programs[0][0] if len(elf.programs) == 1 else "")
     section = section or dict(elf.programs).get(program, "")
-    return _Reader(_Log.of(log), elf, program, section, errno, message).diagnosis()
-
-
-@dataclass
-class _Log:
-    body: str
-    outside: str  # what libbpf printed around the verifier's log
-
-    @classmethod
-    def of(cls, log: str) -> _Log:
-        start = log.rfind(_BEGIN)
-        if start < 0:
-            return cls(log, log)
-        end = log.find(_END, start)
-        body = log[start + len(_BEGIN) : end if end >= 0 else len(log)]
-        return cls(body, log[:start] + (log[end + len(_END) :] if end >= 0 else ""))
-
-    @cached_property
-    def lines(self) -> list[str]:
-        return self.body[-_WINDOW:].splitlines()
-
-    @cached_property
-    def steps(self) -> list[_Step]:
-        """Every instruction of the log's end, in the order in which the verifier walked."""
-        out: list[_Step] = []
-        source: Location | None = None
-        before: dict[str, str] | None = None
-        jump: int | None = None
-        frame = ""
-        for line in self.lines:
-            if line.startswith(";"):
-                source = _place(line) or source
-                continue
-            found = _INSTRUCTION.match(line)
-            if found is None:
-                state = _STATE.match(line)
-                if state is not None:
-                    frame, before = _frame(state["state"]), parse_state(state["state"])
-                    jump = int(state["jump"]) if state["jump"] else None
-                continue
-            text, after = _split(found[2])
-            inline = _STATE.match(after)
-            out.append(
-                _Step(int(found[1]), text, frame, before, {} if inline else parse_state(after), source, jump)
-            )
-            before, jump = None, None
-            if inline is not None:  # the state at the jump's target stands on the jump's own line
-                frame, before, jump = _frame(inline["state"]), parse_state(inline["state"]), int(found[1])
-        return out
-
-    @cached_property
-    def reason(self) -> list[str]:
-        """The lines behind the last instruction that say why."""
-        at = next((i for i in range(len(self.lines) - 1, -1, -1) if _INSTRUCTION.match(self.lines[i])), -1)
-        return [line.strip() for line in self.lines[at + 1 :] if not _NOISE.match(line)]
+    return _Reader(VerifierLog.of(log), elf, program, section, errno, message).diagnosis()
 
 
 @dataclass
 class _Reader:
-    log: _Log
+    log: VerifierLog
     elf: BpfElf
     program: str
     section: str
@@ -191,10 +102,11 @@ class _Reader:
         step = steps[-1] if steps else None
         names = _REGISTER_NAME.findall(text)
         register = int(names[0]) if names else None
-        origin = self._origin(len(steps) - 1, register) if step and register is not None else None
+        origin = self.log.origin(len(steps) - 1, register) if step and register is not None else None
         acquired = re.search(r"alloc_insn=(\d+)", text)
         maker = self._step_of(int(acquired[1])) if acquired else origin
-        found = match(text, f"{maker.text} {_joined(maker.after)}" if maker else "")
+        now = self.log.state(len(steps) - 1, register) if step and register is not None else None
+        found = match(text, f"{maker.text} {_joined(maker.after)} now={now or ''}" if maker else "")
         number = step.number if step else None
         if found is not None:
             named = found[1].groupdict()
@@ -242,10 +154,10 @@ class _Reader:
             self._table = LineTable(self.elf.data)
         return self._table
 
-    def _step_of(self, number: int) -> _Step | None:
+    def _step_of(self, number: int) -> Step | None:
         return next((s for s in reversed(self.log.steps) if s.number == number), None)
 
-    def _where(self, number: int | None, step: _Step | None) -> Location | None:
+    def _where(self, number: int | None, step: Step | None) -> Location | None:
         """The place of instruction *number* in the user's own source, or where that led into a header."""
         line = self.table.at(self.program, number or 0)
         logged = step.source if step else None
@@ -271,16 +183,16 @@ class _Reader:
             return Location(self.elf.source.name, before[-1].line, before[-1].column)
         return None
 
-    def _loop(self) -> _Step | None:
+    def _loop(self) -> Step | None:
         """The backward jump that the verifier took last: the loop in which it gave up."""
         return next((s for s in reversed(self.log.steps) if _BACKWARD.search(s.text)), None)
 
     # Registers.
 
-    def _registers(self, step: _Step | None, last: int, names: list[str], reason: str) -> dict[str, str]:
+    def _registers(self, step: Step | None, last: int, names: list[str], reason: str) -> dict[str, str]:
         if step is None or last < 0 or step is not self.log.steps[last]:
             return {}
-        write = _WRITE.match(step.text)
+        write = WRITE.match(step.text)
         source = step.text[write.end() :] if write and write[0].endswith(" =") else step.text
         used = names or _OPERAND.findall(source)
         # The verifier has already forgotten what a released record or a stale packet pointer was.
@@ -289,56 +201,18 @@ class _Reader:
         for name in dict.fromkeys(used):
             if name == "10" and len(used) > 1:
                 continue
-            state = self._state(last, int(name))
+            state = self.log.state(last, int(name))
             text = words(state) if state else "never written on this path"
             if state and dead and "number" not in text:
                 text = f"no longer {text}"
-            origin = self._origin(last, int(name)) if state else None
+            origin = self.log.origin(last, int(name)) if state else None
             out[f"R{name}"] = text + (self._from(origin) if origin else "")
         return out
 
-    def _path(self, at: int) -> Iterator[_Step]:
-        """The steps that led to step *at*, newest first, in its own frame: step *at*, then those before it.
-
-        The log goes through the paths depth first, so behind ``from 5 to 9:`` the path's past is step 5's.
-        """
-        steps, frame = self.log.steps, self.log.steps[at].frame
-        while at >= 0:
-            step = steps[at]
-            if step.frame == frame:
-                yield step
-            at -= 1
-            while step.jump is not None and at > 0 and steps[at].number != step.jump:
-                at -= 1
-
-    def _state(self, at: int, register: int) -> str | None:
-        """The state of *register* before step *at*, or None where nothing was written to it."""
-        key = f"R{register}"
-        for i, step in enumerate(self._path(at)):
-            if i and key in step.after:
-                return step.after[key]
-            if i and 1 <= register <= 5 and _CALL.match(step.text):
-                return None
-            if step.before is not None:
-                return step.before.get(key)
-        return None
-
-    def _origin(self, at: int, register: int) -> _Step | None:
-        """The step that produced the value of *register*, followed through moves."""
-        for step in itertools.islice(self._path(at), 1, None):
-            move, write = _MOVE.match(step.text), _WRITE.match(step.text)
-            if move and int(move[1]) == register:
-                register = int(move[2])
-            elif _CALL.match(step.text) and register <= 5:
-                return step if register == 0 else None
-            elif write and int(write[1]) == register and " = " in step.text:
-                return step
-        return None
-
-    def _from(self, step: _Step) -> str:
+    def _from(self, step: Step) -> str:
         place = self._where(step.number, step)
         line = f" (line {place.line})" if place and place.line else ""
-        called = _CALL.match(step.text)
+        called = CALL.match(step.text)
         return f", from {called[1]}{line}" if called and not called[1].startswith("pc") else ""
 
     # Words.
@@ -347,8 +221,8 @@ class _Reader:
         self,
         found: tuple[Rejection, re.Match[str]] | None,
         where: Location | None,
-        maker: _Step | None,
-        step: _Step | None,
+        maker: Step | None,
+        step: Step | None,
     ) -> dict[str, str]:
         named = {key: value for key, value in (found[1].groupdict() if found else {}).items() if value}
         for key, value in list(named.items()):
@@ -362,7 +236,7 @@ class _Reader:
         }
         if maker is not None:
             place = self._where(maker.number, maker)
-            called = _CALL.match(maker.text)
+            called = CALL.match(maker.text)
             line = f" in line {place.line}" if place and place.line else ""
             fields["made"] = f"{called[1] if called else 'acquired'}{line}"
         if where is not None and step is not None and _BACKWARD.search(step.text):
@@ -372,7 +246,7 @@ class _Reader:
                 str(int(fields["off"]) + int(fields["size"])) if fields["off"].lstrip("-").isdigit() else ""
             )
         if "want" in named and step is not None:
-            called = _CALL.match(step.text)
+            called = CALL.match(step.text)
             fields |= {"argument": named["reg"][1:], "callee": called[1] if called else "the function"}
             fields["wanted"] = _wanted(named["want"])
         if "type" in named and "helper" in named:
@@ -398,15 +272,8 @@ class _Reader:
 
 
 def _last(pattern: re.Pattern[str], text: str) -> str:
-    found = pattern.findall(text[-_WINDOW:])
+    found = pattern.findall(text[-WINDOW:])
     return str(found[-1]) if found else ""
-
-
-def _place(line: str) -> Location | None:
-    found = _SOURCE.match(line)
-    if found is None or not found["line"]:
-        return None
-    return Location(found["file"], int(found["line"]))
 
 
 def _column(line: Line | None, logged: Location) -> int:
@@ -417,17 +284,6 @@ def _column(line: Line | None, logged: Location) -> int:
         and PurePath(line.file).name == PurePath(logged.file).name
     )
     return line.column if line is not None and same else 0
-
-
-def _split(text: str) -> tuple[str, str]:
-    """An instruction's text, and the state printed behind it."""
-    found = _INLINE_STATE.search(text)
-    return (text[: found.start()], text[found.end() :]) if found else (text, "")
-
-
-def _frame(state: str) -> str:
-    found = re.search(r"\bframe(\d+)\b", state)
-    return found[1] if found else ""
 
 
 def _joined(state: Mapping[str, str]) -> str:
