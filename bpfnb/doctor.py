@@ -263,9 +263,7 @@ def _offers() -> Iterator[Row]:
             "could not be tried" if untried else "cannot be attached",
             f"{', '.join(names)}: {reason}",
             WARN,
-            _INSTEAD
-            if traced
-            else "",
+            _INSTEAD if traced else "",
         )
 
 
