@@ -98,7 +98,9 @@ class BpfnbError(Exception):
         head = paint("red", f"{type(self).__name__}") + f": {self.message}"
         parts = [head]
         for where, severity, note in self._places():
-            parts.append(_excerpt(self.source, where, severity, note, paint))
+            # The text at hand is the cell's: a place in a header that it includes is named without an excerpt.
+            text = self.source if self.where is None or where.file == self.where.file else None
+            parts.append(_excerpt(text, where, severity, note, paint))
         parts += [paint("cyan", "  hint: ") + hint.replace("\n", "\n        ") for hint in self.hints]
         if self.log:
             parts.append(paint("dim", "  The complete log is in the exception's `log`."))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import itertools
 import os
 import threading
@@ -196,20 +197,21 @@ def _in_cell(error: _Error, elf: BpfElf, section: str) -> _Error:
 
 
 def _load(elf: BpfElf, settings: LoadSettings, backend: Backend) -> tuple[BpfElf, LoadedObject]:
-    """Load; where the verifier refuses, try the other instruction set before giving up.
+    """Load; where the verifier refuses, try clang's other code for the same source before giving up.
 
-    clang's code for each of two ``-mcpu`` levels contains programs that only the other makes acceptable.
+    Each of the two ``-mcpu`` levels makes programs that only the other lets pass, and a program at the verifier's
+    limits may pass without the counting of losses.
     """
     try:
         return elf, backend.load(elf.data, settings)
-    except VerifierError as refusal:
-        if elf.source.text:
-            try:
-                other = compile_source(elf.source, cpu="v2")
+    except VerifierError as error:
+        refusal = error
+    if elf.source.text:
+        for variant in ({"cpu": "v2"}, {"count_drops": False}):
+            other = compile_source(elf.source, **variant)  # type: ignore[arg-type]
+            with contextlib.suppress(VerifierError):
                 return other, backend.load(other.data, settings)
-            except VerifierError:
-                pass
-        raise explain(refusal, elf) from None
+    raise explain(refusal, elf) from None
 
 
 os.register_at_fork(after_in_child=objects.clear)

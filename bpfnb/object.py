@@ -135,16 +135,11 @@ class BpfObject:
         Where a hook takes one program only and *instead_of* has it, the kernel exchanges the two in one step.
         """
         with self._lock:
-            struct_ops, taken = False, []
+            taken = []
             try:
                 for program in self.programs.values():
-                    if (
-                        not program.attaches
-                        or program.attached
-                        or (struct_ops and program.kind == "struct_ops")
-                    ):
+                    if not program.attaches or program.attached:
                         continue
-                    struct_ops |= program.kind == "struct_ops"
                     before = instead_of.programs.get(program.name) if instead_of is not None else None
                     if before is not None and _exchange(before, program):
                         taken.append((program, before))
@@ -160,8 +155,7 @@ class BpfObject:
     def detach(self) -> None:
         """Detach every program; the object stays loaded."""
         with self._lock:
-            for program in self.programs.values():
-                self._detach_program(program)
+            self._detach(*self.programs.values())
 
     def pause(self) -> None:
         """Detach, until :meth:`resume`. Maps keep their contents."""
@@ -211,10 +205,12 @@ class BpfObject:
         self.state, self.note = "attached", ""
         meter.watch(self)
 
-    def _detach_program(self, program: Program) -> None:
+    def _detach(self, *programs: Program) -> None:
         with self._lock:
-            while program.links:
-                self.loaded.detach(program.links.pop())
+            links = [link for program in programs for link in program.links]
+            for program in programs:
+                program.links.clear()
+            self.loaded.detach(*links)  # together, since the kernel lets each wait
             if self.state == "attached" and not any(p.attached for p in self.programs.values()):
                 self.state = "loaded"
 

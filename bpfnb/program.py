@@ -67,7 +67,7 @@ class Program:
 
     def detach(self) -> None:
         """Detach from every place it is attached at."""
-        self.object._detach_program(self)
+        self.object._detach(self)
 
     def text(self, **options: Any) -> str:
         """The output of an ``iter/*`` program, run once to its end, as text (``bpf_seq_printf``). Linux 5.8."""

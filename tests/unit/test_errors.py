@@ -21,3 +21,13 @@ def test_excerpt_shows_the_cells_own_line_with_a_caret():
 
 def test_nearest_orders_by_likeness():
     assert nearest("lenght", ["length", "width", "depth"])[0] == "length"
+
+
+def test_a_place_in_a_header_is_named_but_not_shown_from_the_cell():
+    error = CompileError(
+        "1 error",
+        source="int a;",
+        where=Location("io", 1, 1),
+        diagnostics=[Diagnostic("error", "unknown type", Location("local.h", 1, 5))],
+    )
+    assert error.render() == "CompileError: 1 error\n  --> local.h, line 1, column 5\n      error: unknown type"
