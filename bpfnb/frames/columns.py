@@ -47,8 +47,8 @@ class Column:
     """Where a column's values stand in a record, and what they are.
 
     ``kind`` is ``int``, ``bool``, ``float``, ``enum``, ``pointer``, ``text``, ``bytes`` or ``list``; ``dtype`` is
-    NumPy's for the bytes as they stand (``<u8``, ``S16``, ``V6``, ``(100,)<u4``). ``offset`` and ``size`` are in
-    bytes. A bit field has ``bits`` = (first bit, number of bits), counted from the record's start.
+    NumPy's for the bytes as they stand (``<u8``, ``S16``, ``V6``, ``(100,)<u4``). ``offset`` and ``size`` are
+    the bytes that hold it. A bit field has ``bits`` = (first bit, number of bits), from the record's start.
     """
 
     name: str

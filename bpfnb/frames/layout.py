@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -43,11 +43,11 @@ class Layout:
     name (``a|b`` where it has none). Scalars and arrays by themselves are one column named ``""``.
     """
 
-    btf: Btf
-    type: Type
+    btf: Btf = field(repr=False)
+    type: Type = field(repr=False)
     name: str
     size: int
-    columns: tuple[Column, ...]
+    columns: tuple[Column, ...] = field(repr=False)
 
     @staticmethod
     def of(btf: Btf, type_id: int, stated: Annotations = NONE) -> Layout:
@@ -152,13 +152,14 @@ def _columns(
 
     def column(name: str, kind: str, dtype: str) -> Column:
         where = (at, bits) if bits else None
+        length = (at % 8 + bits + 7) // 8 if bits else size
         values = found.values if isinstance(found, Enum) else ()
-        return Column(name, kind, dtype, at // 8, size, btf.describe(type_id), stated, where, values)
+        return Column(name, kind, dtype, at // 8, length, btf.describe(type_id), stated, where, values)
 
     whole = _whole(btf, found, stated.format)
-    if bits > 64:  # of a 128-bit integer
-        span = (at % 8 + bits + 7) // 8
-        yield Column(path, "bytes", f"V{span}", at // 8, span, btf.describe(type_id), stated)
+    if bits > 64:  # of a 128-bit integer: the bytes that hold it
+        held = column(path, "bytes", "")
+        yield replace(held, dtype=f"V{held.size}", bits=None)
     elif whole:
         yield column(path, *whole)
     elif isinstance(found, Array):
@@ -180,7 +181,7 @@ def _columns(
         inner = list(_member(btf, path, found, widths.index(max(widths)), at, stated)) if widths else []
         yield from inner
         own = (
-            _join(path, "|".join(field.name for field in fields(btf, found)))
+            _join(path, "|".join(member.name for member in fields(btf, found)))
             if anonymous or not path
             else path
         )

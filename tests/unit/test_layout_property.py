@@ -361,7 +361,7 @@ def bool_in_union(group: Group, inside: bool = False) -> bool:
 
 
 @settings(
-    max_examples=40,
+    max_examples=120,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
