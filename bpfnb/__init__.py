@@ -12,8 +12,6 @@
 ...     io.calls.df  # doctest: +SKIP
 """
 
-from __future__ import annotations
-
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +26,12 @@ try:
 except PackageNotFoundError:  # a source tree that was not installed
     __version__ = "0"
 
-_HOMES = {"load": "bpfnb.loading", "close_all": "bpfnb.loading", "BpfObject": "bpfnb.object", "objects": "bpfnb.object"}
+_HOMES = {
+    "load": "bpfnb.loading",
+    "close_all": "bpfnb.loading",
+    "BpfObject": "bpfnb.object",
+    "objects": "bpfnb.object",
+}
 
 
 def __getattr__(name: str) -> Any:

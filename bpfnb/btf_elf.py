@@ -5,7 +5,10 @@ The format is that of the System V ABI's chapters 4 and 5 (``Elf64_Ehdr``, ``Elf
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -30,7 +33,8 @@ class Section:
     symbols: dict[str, int]
 
 
-def read_sections(elf: bytes) -> dict[str, Section]:
+@lru_cache(maxsize=4)  # one load asks for types, programs and variables of the same object
+def read_sections(elf: bytes) -> Mapping[str, Section]:
     """All named sections of an ELF file. Raises BpfnbError where it is not 64-bit little-endian ELF."""
     if elf[:6] != b"\x7fELF\x02\x01":
         raise BpfnbError("This is not a compiled BPF object: it is no 64-bit little-endian ELF file.")
@@ -49,7 +53,9 @@ def read_sections(elf: bytes) -> dict[str, Section]:
     except (ValueError, IndexError):
         raise BpfnbError("This ELF file is damaged.") from None
     rows = zip(named, contents, headers, symbols, strict=True)
-    return {name: Section(data, header[5], offsets) for name, data, header, offsets in rows if name}
+    return MappingProxyType(
+        {name: Section(data, header[5], offsets) for name, data, header, offsets in rows if name}
+    )
 
 
 def _string(table: bytes, offset: int) -> str:

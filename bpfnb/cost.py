@@ -100,7 +100,9 @@ class Meter:
             if account is None:
                 return {}
             return {
-                name: replace(cost, cpu_share=sum(s.get(name, 0.0) for _, s in account.shares) / len(account.shares))
+                name: replace(
+                    cost, cpu_share=sum(s.get(name, 0.0) for _, s in account.shares) / len(account.shares)
+                )
                 for name, cost in account.costs.items()
             }
 

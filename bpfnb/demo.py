@@ -63,7 +63,11 @@ def to_html(notebook: Any) -> str:
 
         # The first figure brings plotly.js for all.
         data["text/html"] = plotly.io.to_html(
-            data.pop(PLOTLY), include_plotlyjs=number == 0, include_mathjax=False, full_html=False, validate=False
+            data.pop(PLOTLY),
+            include_plotlyjs=number == 0,
+            include_mathjax=False,
+            full_html=False,
+            validate=False,
         )
     exporter = HTMLExporter(template_name="lab", mathjax_url="", require_js_url="", jquery_url="")
     text, _ = exporter.from_notebook_node(notebook)

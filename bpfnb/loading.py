@@ -57,7 +57,8 @@ def load(
     :param globals: initial values of global variables by name, ``const volatile`` ones too.
     :param max_entries: sizes of maps by name, instead of those in the source.
     :param pins: paths in a BPF file system by map name.
-    :param defines: ``NAME`` or ``NAME=VALUE``; :param include_dirs: searched after *directory*, where local headers are.
+    :param defines: ``NAME`` or ``NAME=VALUE``.
+    :param include_dirs: searched after *directory*, where local headers are.
     :param options: attach options by program name; *attach_options* go to every program whose section takes them
         (``interface=``, ``cgroup=``, ``pid=``, ``binary=``, ``frequency=`` ...: see :mod:`bpfnb.kernel.attach`).
     :param rows: bound on the rows that each stream keeps.
@@ -208,7 +209,7 @@ def _load(elf: BpfElf, settings: LoadSettings, backend: Backend) -> tuple[BpfElf
         refusal = error
     if elf.source.text:
         for variant in ({"cpu": "v2"}, {"count_drops": False}):
-            other = compile_source(elf.source, **variant)  # type: ignore[arg-type]
+            other = compile_source(elf.source, **variant)
             with contextlib.suppress(VerifierError):
                 return other, backend.load(other.data, settings)
     raise explain(refusal, elf) from None

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
@@ -284,7 +284,7 @@ class BpfObject:
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self.streams, *self.maps, *self.programs]
 
-    def __enter__(self) -> BpfObject:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -302,7 +302,7 @@ class BpfObject:
             return object_text(self)
         return f"<BpfObject {self.name} {self.state}>"
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         from bpfnb.views import object_html, object_text
 
         return {"text/plain": object_text(self), "text/html": object_html(self)}

@@ -37,7 +37,7 @@ class Variable:
 def variables_of(btf: Btf) -> dict[str, Variable]:
     """The named variables of an object's .data*, .bss and .rodata* sections, in the order of the BTF."""
     found: dict[str, Variable] = {}
-    for number in range(1, len(btf)):
+    for number in btf.ids("datasec"):
         section = btf[number]
         if not isinstance(section, DataSec) or not section.name.startswith((".data", ".bss", ".rodata")):
             continue
@@ -53,7 +53,7 @@ def variables_of(btf: Btf) -> dict[str, Variable]:
 
 def encode_globals(btf: Btf, values: Mapping[str, object]) -> dict[str, bytes]:
     """Initial values as bytes, by name. Raises UnknownName, MapTypeError."""
-    known = variables_of(btf)
+    known = variables_of(btf) if values else {}
     return {name: _encode(btf, _variable(known, name), value) for name, value in values.items()}
 
 
@@ -104,8 +104,8 @@ class Vars:
             raise ReadOnlyVariable(
                 f"'{name}' is const: the verifier compiled its value into the programs",
                 hints=[
-                    f"declare it `volatile` without `const` to write it while the programs run, "
-                    f"or load again with globals={{'{name}': {value!r}}} (in a cell: --set {name}={value})"
+                    "declare it `volatile` without `const` to write it while the programs run",
+                    f"or load again with globals={{'{name}': {value!r}}} (in a cell: --set {name}={value})",
                 ],
             )
         data = _encode(self._btf, variable, value)

@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,9 +106,15 @@ def find_clang() -> Clang:
 _REMEDIES = ("pip install ziglang   (needs no system package)", "apt install clang")
 
 
-def _wheel() -> Clang | None:
+@functools.lru_cache(maxsize=4)
+def _wheel_folders(search: tuple[str, ...]) -> tuple[str, ...]:
+    del search  # sys.path, where the wheel would be found
     spec = importlib.util.find_spec("ziglang")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
+    return tuple(spec.submodule_search_locations or ()) if spec else ()
+
+
+def _wheel() -> Clang | None:
+    for folder in _wheel_folders(tuple(sys.path)):
         path = Path(folder) / "zig"
         # zig's own driver looks for clang's builtin headers (stddef.h ...) in another place than where they are.
         if path.is_file() and (clang := _probe(path, _zig_args(path), "ziglang")):

@@ -38,7 +38,7 @@ INCLUDE: Path = importlib.import_module("bpfnb.bpf").INCLUDE
 
 _PCH_BYTES = 160 << 20  # about ten precompiled headers
 _LIBBPF = ("bpf_helpers.h", "bpf_helper_defs.h", "bpf_tracing.h", "bpf_core_read.h", "bpf_endian.h")
-_OWN = ("kernel.h", "prelude.h", "annotations.h", "count.h")
+_PLACES = (Path("/usr/local/include"), Path("/usr/include"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,15 @@ class Headers:
 
 def find_headers(kernel_btf: Path) -> Headers:
     """The running kernel's vmlinux.h, libbpf's headers and bpfnb's own."""
-    libbpf = next((p for p in (Path("/usr/local/include"), Path("/usr/include")) if _has_libbpf(p)), None)
-    parts = [identity(libbpf / "bpf" / name) for name in _LIBBPF] if libbpf else ["no libbpf"]
-    parts += [identity(INCLUDE / "bpfnb" / name) for name in _OWN]
+    libbpf = next((p for p in _PLACES if _has_libbpf(p)), None)
+    parts = [identity(path) for path in _files(libbpf)] if libbpf else ["no libbpf"]
     vmlinux = vmlinux_h(kernel_btf)
     return Headers(kernel_btf, vmlinux, libbpf, _digest(*parts, str(vmlinux.parent.name)))
+
+
+@functools.cache
+def _files(libbpf: Path) -> list[Path]:
+    return [*(libbpf / "bpf" / name for name in _LIBBPF), *sorted((INCLUDE / "bpfnb").glob("*.h"))]
 
 
 def need_libbpf(headers: Headers) -> None:

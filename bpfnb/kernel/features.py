@@ -86,17 +86,13 @@ def _features(identity: tuple[str, ...]) -> Features:
 
 def _identity() -> tuple[str, ...]:
     """What the outcomes depend on. ``1`` is the layout of the saved file."""
-    boot = _read("/proc/sys/kernel/random/boot_id")
+    return (*_boot(), str(os.getuid()), ",".join(capabilities()))
+
+
+@lru_cache(maxsize=1)
+def _boot() -> tuple[str, ...]:
     known = ",".join((*ATTACH, *MAP_TYPES, *PROGRAM_TYPES))
-    return (
-        "1",
-        boot,
-        str(os.getuid()),
-        ",".join(capabilities()),
-        _libbpf_version(),
-        system.lockdown(),
-        known,
-    )
+    return ("1", _read("/proc/sys/kernel/random/boot_id"), _libbpf_version(), system.lockdown(), known)
 
 
 def _try_all() -> Features:
@@ -267,8 +263,8 @@ def _no_target(section: str, kind: str) -> KernelFeatureMissing | None:
     if not target:
         return None
     if kind == "tracepoint":
-        known: list[str] = [name.replace(":", "/") for name in hooks.tracepoints()]
-        what, wanted = "tracepoint", target
+        known: list[str] = hooks.tracepoints()
+        what, wanted = "tracepoint", target.replace("/", ":")
     elif kind in ("tp_btf", "raw_tp"):
         what, wanted, known = "tracepoint", target, hooks.raw_tracepoints()
     elif kind == "iter":
@@ -277,6 +273,8 @@ def _no_target(section: str, kind: str) -> KernelFeatureMissing | None:
         return None
     if not known or wanted in known or any(letter in target for letter in "*?["):
         return None
+    if kind == "tracepoint":  # as sections spell it
+        known, wanted = [name.replace(":", "/") for name in known], target
     close = nearest(wanted, known)
     if not close:
         close = [name for name in known if wanted.rpartition("/")[2] in name][:3]

@@ -507,7 +507,7 @@ def test_an_old_clang_gives_way_to_the_wheel(
     _fake(tmp_path / "bin", "clang-14", "14.0.6")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}")
     assert find_clang().origin == "ziglang"
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("bpfnb.compile.clang._wheel_folders", lambda search: ())
     assert find_clang().version == (14, 0, 6)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingDependency) as caught:

@@ -30,4 +30,6 @@ def test_a_place_in_a_header_is_named_but_not_shown_from_the_cell():
         where=Location("io", 1, 1),
         diagnostics=[Diagnostic("error", "unknown type", Location("local.h", 1, 5))],
     )
-    assert error.render() == "CompileError: 1 error\n  --> local.h, line 1, column 5\n      error: unknown type"
+    assert (
+        error.render() == "CompileError: 1 error\n  --> local.h, line 1, column 5\n      error: unknown type"
+    )
