@@ -24,11 +24,11 @@ failures: dict[str, BpfnbError] = {}
 """Why the last ``%%bpf`` cell of a name failed; ``%bpf log`` shows it. Empty again when the cell succeeds."""
 
 
-class UsageProblem(Exception):  # noqa: N818  (becomes IPython's UsageError, or exit code 2)
+class UsageProblem(Exception):
     """The words of a command line do not fit."""
 
 
-class HelpWanted(Exception):  # noqa: N818
+class HelpWanted(Exception):
     """``--help`` was given; the argument is the text."""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bpfnb.compile import Source, compile  # noqa: A004
+from bpfnb.compile import Source, compile
 from bpfnb.errors import BpfnbError, KernelFeatureMissing
 from bpfnb.kernel import features as module
 from bpfnb.kernel.features import (

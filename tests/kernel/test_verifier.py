@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from bpfnb.compile import BpfElf, Source, compile  # noqa: A004
+from bpfnb.compile import BpfElf, Source, compile
 from bpfnb.errors import BpfnbError, VerifierError
 from bpfnb.kernel.libbpf import OpenOptions, capture, library
 from bpfnb.kernel.local import LocalBackend

@@ -14,7 +14,7 @@ import pytest
 
 from bpfnb.btf import Func
 from bpfnb.btf_elf import read_sections
-from bpfnb.compile import BpfElf, Clang, Source, cache_dir, compile, dialect, find_clang, vmlinux_h  # noqa: A004
+from bpfnb.compile import BpfElf, Clang, Source, cache_dir, compile, dialect, find_clang, vmlinux_h
 from bpfnb.compile import build as build_module
 from bpfnb.compile.clang import target_arch
 from bpfnb.compile.headers import base_flags, find_headers, may_use_precompiled, precompiled

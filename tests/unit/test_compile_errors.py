@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bpfnb.compile import Source, compile, find_clang  # noqa: A004
+from bpfnb.compile import Source, compile, find_clang
 from bpfnb.compile.diagnostics import parse
 from bpfnb.errors import CompileError, Diagnostic, Location
 

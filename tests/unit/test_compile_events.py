@@ -9,7 +9,7 @@ import pytest
 
 from bpfnb.btf import Composite
 from bpfnb.btf_elf import read_sections
-from bpfnb.compile import BpfElf, Counter, Event, Source, compile, find_clang  # noqa: A004
+from bpfnb.compile import BpfElf, Counter, Event, Source, compile, find_clang
 from bpfnb.compile.headers import INCLUDE, base_flags, find_headers
 from bpfnb.compile.vmlinux import KERNEL_BTF
 
