@@ -7,6 +7,7 @@ name a value type, a ``max_entries`` of 0 gets a default, and struct_ops maps be
 from __future__ import annotations
 
 import ctypes
+import mmap
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ __all__ = ["Opened", "load_object"]
 
 DEFAULT_ENTRIES = 10240
 DEFAULT_RING_BYTES = 1 << 20
+LOG_BYTES = 16 << 20  # a longer log keeps its end (Linux 6.4), and the error is ENOSPC
 _RINGS = frozenset({"ringbuf", "user_ringbuf"})
 # Kinds whose max_entries is 0 by nature, or set by libbpf or the kernel.
 _SIZED_BY_KERNEL = frozenset(
@@ -81,8 +83,10 @@ def load_object(elf: bytes, settings: LoadSettings) -> Opened:
     if tuple(map(int, version().split(".")[:2])) < (1, 2):
         # Such a libbpf knows only ".struct_ops". In the ELF's and the BTF's strings the longer name holds the shorter.
         elf = elf.replace(b".struct_ops.link\0", b".struct_ops\0link\0")
-    with capture() as said:
-        opened = _open(elf, settings.name, said)
+    # libbpf's own buffer starts small and doubles, and each time the program is verified again. Pages that no log
+    # reaches are never touched.
+    with capture() as said, mmap.mmap(-1, LOG_BYTES) as log:
+        opened = _open(elf, settings.name, said, log)
         try:
             _settle_programs(opened, settings)
             _settle_maps(opened, settings)
@@ -90,6 +94,9 @@ def load_object(elf: bytes, settings: LoadSettings) -> Opened:
             del said[:]
             code = lib.bpf_object__load(opened.pointer)
             if code < 0:
+                # A buffer of one's own is not among the messages.
+                if text := log[: log.find(b"\0")].decode(errors="replace"):
+                    said.append(f"-- BEGIN PROG LOAD LOG --\n{text}-- END PROG LOAD LOG --\n")
                 raise load_errors.explain(-code, "".join(said), opened.sections(), opened.maps)
             _read_back(opened)
         except BaseException:
@@ -98,11 +105,16 @@ def load_object(elf: bytes, settings: LoadSettings) -> Opened:
     return opened
 
 
-def _open(elf: bytes, name: str, said: list[str]) -> Opened:
+def _open(elf: bytes, name: str, said: list[str], log: mmap.mmap) -> Opened:
     lib = library()
     # Only such names: libbpf puts them before the names of variable sections, which are recognised by their dot.
     clean = re.sub(r"\W", "_", name, flags=re.ASCII)[:15] or "cell"
-    opts = OpenOptions(sz=ctypes.sizeof(OpenOptions), object_name=clean.encode())
+    opts = OpenOptions(
+        sz=ctypes.sizeof(OpenOptions),
+        object_name=clean.encode(),
+        kernel_log_buf=_address(log),
+        kernel_log_size=len(log),
+    )
     pointer = lib.bpf_object__open_mem(elf, len(elf), ctypes.byref(opts))
     if not pointer:
         raise load_errors.not_an_object(ctypes.get_errno(), "".join(said))
@@ -118,6 +130,11 @@ def _open(elf: bytes, name: str, said: list[str]) -> Opened:
         opened.map_pointers[raw[raw.index(".") :] if internal else raw] = bpf_map
         bpf_map = lib.bpf_object__next_map(pointer, bpf_map)
     return opened
+
+
+def _address(memory: mmap.mmap) -> int:
+    view = ctypes.c_char.from_buffer(memory)
+    return ctypes.addressof(view)  # the view goes, so that the memory can be closed
 
 
 def _known(names: object, known: dict[str, int], what: str) -> None:

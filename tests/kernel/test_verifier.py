@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import json
 import re
 import subprocess
@@ -14,7 +12,6 @@ import pytest
 
 from bpfnb.compile import BpfElf, Source, compile
 from bpfnb.errors import BpfnbError, VerifierError
-from bpfnb.kernel.libbpf import OpenOptions, capture, library
 from bpfnb.kernel.local import LocalBackend
 from bpfnb.kernel.rejections import CATALOGUE
 from bpfnb.kernel.verifier import diagnose, explain
@@ -554,20 +551,6 @@ def test_the_catalogue_covers_the_thirty_and_every_entry_is_complete():
     assert len({case.key for case in CASES}) >= 50
 
 
-def refused_with_a_small_log(elf: BpfElf) -> VerifierError:
-    """Loaded with a log buffer of 1 MB: libbpf's own grows by verifying a million instructions again and again."""
-    log = ctypes.create_string_buffer(1 << 20)
-    options = OpenOptions(
-        sz=ctypes.sizeof(OpenOptions), kernel_log_buf=ctypes.addressof(log), kernel_log_size=len(log)
-    )
-    with capture():
-        handle = library().bpf_object__open_mem(elf.data, len(elf.data), ctypes.byref(options))
-        code = library().bpf_object__load(handle)
-        library().bpf_object__close(handle)
-    assert code == -errno.ENOSPC  # the log's beginning is lost
-    return VerifierError("refused", program="p", errno=-code, log=log.value.decode())
-
-
 def refused(elf: BpfElf) -> VerifierError:
     with pytest.raises(VerifierError) as caught:
         LocalBackend().load(elf.data).close()
@@ -600,7 +583,7 @@ def refused_without_perfmon(elf: BpfElf) -> VerifierError:
 def test_rejection(case: Case):
     elf = compile(Source(case.source))
     load = refused_without_perfmon if case.dropped else refused
-    error = (refused_with_a_small_log if case.key == "too-large" else load)(elf)
+    error = load(elf)
     found = diagnose(error.log, elf, program=error.program, section=error.section, errno=error.errno)
     assert found.rejection == case.key, error.log[-1500:]
     better = explain(error, elf)
