@@ -65,7 +65,7 @@ class Report:
         for row in self.rows:
             mark = f"{row.ok:7}"
             mark = f"\x1b[{codes[row.ok]}m{mark}\x1b[0m" if color else mark
-            body = textwrap.wrap(row.found, max(20, width - left - 10)) or [""]
+            body = textwrap.wrap(row.found, max(20, width - left - 10), break_on_hyphens=False) or [""]
             if row.remedy:
                 for line in row.remedy.splitlines():
                     body += textwrap.wrap(
