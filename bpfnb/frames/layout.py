@@ -94,6 +94,24 @@ class Layout:
                 fill(part)
         return {column.name: _finish(column, out) for column, out in zip(self.columns, outs, strict=True)}
 
+    @property
+    def fields(self) -> list[tuple[int, int]]:
+        """Offset and size in bytes of what each column is made from."""
+        return [(column.offset, column.size) for column in self.columns]
+
+    def assemble(self, cells: Sequence[npt.NDArray[np.uint8]]) -> dict[str, Any]:
+        """As :meth:`decode`, from the bytes of each of :attr:`fields`: contiguous, (n, its size)."""
+        decoded: dict[str, Any] = {}
+        for column, cell in zip(self.columns, cells, strict=True):
+            stored = _stored(column.dtype)
+            out = cell.reshape(-1).view(stored.base).reshape(len(cell), *stored.shape)
+            if column.bits:
+                source, out = cell, np.empty(len(cell), stored)
+                first, width = column.bits
+                _fill_bits(source, replace(column, bits=(first - 8 * column.offset, width)), out)(slice(None))
+            decoded[column.name] = _finish(column, out)
+        return decoded
+
     def concat(self, parts: Sequence[Decoded]) -> dict[str, Any]:
         """Several decoded batches as one, in their order; none gives columns without rows."""
         if not parts:

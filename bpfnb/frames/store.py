@@ -68,6 +68,12 @@ class Batch:
         size = len(raw) * abs(raw.strides[0]) + _OVERHEAD + (8 * len(raw) if order is not None else 0)
         return cls(first, end, len(raw), when, when, size, raw, lengths, None, order)
 
+    @classmethod
+    def of_columns(cls, first: int, rows: int, columns: Columns, when: float) -> Batch:
+        """A batch that was decoded as it was drained."""
+        size = nbytes(columns) + _OVERHEAD
+        return cls(first, first + rows, rows, when, when, size, columns=columns)
+
     def numbers(self) -> npt.NDArray[np.int64]:
         return np.arange(self.first, self.end) if self.order is None else self.order
 

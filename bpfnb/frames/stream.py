@@ -29,8 +29,12 @@ from bpfnb.frames.layout import Layout
 from bpfnb.frames.live import LiveFrame
 from bpfnb.frames.store import Batch
 from bpfnb.kernel.backend import Bytes2D, Reader, Records
+from bpfnb.kernel.ringbuf import RingReader
 
 __all__ = ["Stream", "TypeFrame"]
+
+_MANY = 1 << 10
+"""Rows that are worth being decoded at once; fewer wait for each other as bytes."""
 
 _Piece = tuple[Lane, Bytes2D, "npt.NDArray[np.uint32] | int | None", "npt.NDArray[np.int64] | None"]
 
@@ -125,29 +129,46 @@ class Stream(LiveFrame):
         now = time.time()
         self._found = self._reader.fill()
         self._peak = max(self._peak, self._found)
-        records = self._reader.drain()
         store = self._store
-        if not records:
+        ready = self._columns(store.total, now)
+        records = self._reader.drain()
+        if not records and not ready:
             store.looked = now
             if store.bound.seconds is not None:
                 with store.lock:
                     store.evict(now)
             return 0
-        pieces, total = self._sort_out(self._merge(records))
+        before = store.total
+        pieces, total = self._sort_out(self._merge(records), before + sum(batch.rows for _, batch in ready))
+        ready += [
+            (lane, Batch.of(first, data, now, lengths, order)) for lane, data, lengths, order, first in pieces
+        ]
         with store.lock:
-            before = store.total
-            for lane, data, lengths, order, first in pieces:
-                store.add(lane, Batch.of(first, data, now, lengths, order))
-                self._totals[lane] = self._totals.get(lane, 0) + len(data)
+            for lane, batch in ready:
+                store.add(lane, batch)
+                self._totals[lane] = self._totals.get(lane, 0) + batch.rows
             store.total = total
             store.looked = now
             store.evict(now)
             store.announce()
         return total - before
 
-    def _sort_out(self, records: Sequence[Records]) -> tuple[list[tuple[Lane, Bytes2D, Any, Any, int]], int]:
-        """Rows by lane, numbered; and the number after the last."""
-        number = self._store.total
+    def _columns(self, number: int, now: float) -> list[tuple[Lane, Batch]]:
+        """Batches without a raw copy in between, from a ring that holds many records of the one struct it has."""
+        out: list[tuple[Lane, Batch]] = []
+        layout = self._known[0].layout if len(self._known) == 1 else None
+        while layout is not None and isinstance(self._reader, RingReader):
+            rows, cells = self._reader.columns(layout.size, layout.fields, _MANY)
+            if not rows:
+                break
+            out.append((self._known[0], Batch.of_columns(number, rows, layout.assemble(cells), now)))
+            number += rows
+        return out
+
+    def _sort_out(
+        self, records: Sequence[Records], number: int
+    ) -> tuple[list[tuple[Lane, Bytes2D, Any, Any, int]], int]:
+        """Rows by lane, numbered from *number* on; and the number after the last."""
         out = []
         for batch in records:
             for lane, data, lengths, order in self._split(batch, number):

@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from bpfnb.kernel.backend import Bytes2D, Records
 from bpfnb.kernel.fence import fence
+from bpfnb.kernel.split import FieldCells, library, split
 
 __all__ = ["RingReader", "UserRingWriter", "gather", "take"]
 
@@ -39,6 +40,9 @@ STRIDE = LENGTH & ~7
 
 PIECE = 1 << 19
 """Bytes taken at a time: headers that were just compared are still in a 1 MB cache when the payload is copied."""
+
+SPAN = 1 << 24
+"""Bytes of records that :meth:`RingReader.columns` takes at most: a batch is evicted whole."""
 
 _SHORT_RUN = 8  # below this the loop is faster than array operations
 _WALK = 1 << 16  # bytes that the loop takes before runs are tried again
@@ -193,6 +197,7 @@ class RingReader:
     def __init__(self, fd: int, size: int) -> None:
         self._fd = os.dup(fd)
         self._size = size
+        library()  # compiled now if ever, not when records wait
         page = mmap.PAGESIZE
         try:
             self._maps = (
@@ -205,6 +210,25 @@ class RingReader:
         self._consumer = np.frombuffer(self._maps[0], np.uint64, 1)
         self._producer = np.frombuffer(self._maps[1], np.uint64, 1)
         self._data = np.frombuffer(self._maps[1], np.uint8, 2 * size, page)
+
+    def columns(
+        self, length: int, fields: Sequence[tuple[int, int]], least: int = 1
+    ) -> tuple[int, FieldCells]:
+        """The records at the head, as long as they are finished and of *length* bytes: how many, and their fields.
+
+        *fields* are (offset, size) in a record; see :data:`~bpfnb.kernel.split.FieldCells`. None are taken where
+        fewer than *least* can be there, or where no compiler is at hand: then :meth:`drain` takes them all.
+        """
+        begin = int(self._consumer[0])
+        stride = (length + HEADER + 7) & STRIDE
+        rows = min(int(self._producer[0]) - begin, SPAN) // stride
+        if rows < least or library() is None:
+            return 0, []
+        fence()  # the producer's position before the headers that it covers
+        taken = split(self._data, begin & (self._size - 1), rows, length, fields)
+        fence()  # the payloads were read before the producer may overwrite them
+        self._consumer[0] = begin + taken[0] * stride
+        return taken
 
     def drain(self, limit: int | None = None) -> list[Records]:
         """The records that were finished when called, oldest first, at most about *limit* bytes of them.

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from bpfnb.errors import BpfnbError
 from bpfnb.views._style import bar, esc, humanize, share
 from bpfnb.views.table import Cell, Table
@@ -31,21 +33,21 @@ class Panel:
 def panel(obj: BpfObject) -> Panel:
     """Read everything once. A part that cannot be read (the object was closed meanwhile) shows as ``-``."""
     tone = "bad" if obj.note else TONES.get(obj.state, "")
-    tables = (_programs(obj), _streams(obj), _maps(obj))
-    return Panel(obj.name, obj.state, tone, obj.note, _cost(obj), tuple(t for t in tables if t.rows))
+    stats = read(obj, "stats")
+    tables = (_programs(obj, stats), _streams(obj), _maps(obj))
+    return Panel(obj.name, obj.state, tone, obj.note, _cost(obj, stats), tuple(t for t in tables if t.rows))
 
 
-def _cost(obj: BpfObject) -> str:
+def _cost(obj: BpfObject, stats: pd.DataFrame | None) -> str:
     """What the programs take together, and the limit at which the watchdog stops them."""
     limit = "no watchdog" if obj.watchdog is None else f"watchdog at {share(obj.watchdog)}"
-    taken = read(obj, "cpu_share")
-    if obj.state != "attached" or taken is None or math.isnan(taken):
+    taken = math.nan if stats is None or stats.empty else float(stats["cpu_share"].sum(min_count=1))
+    if obj.state != "attached" or math.isnan(taken):
         return limit
     return f"{share(taken)} of a CPU, {limit}"
 
 
-def _programs(obj: BpfObject) -> Table:
-    stats = read(obj, "stats")
+def _programs(obj: BpfObject, stats: pd.DataFrame | None) -> Table:
     rows = []
     for name, program in obj.programs.items():
         cost = None if stats is None or name not in stats.index else stats.loc[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import pytest
 
@@ -218,3 +219,33 @@ def test_an_option_that_no_program_takes_is_refused():
     with pytest.raises(AttachError, match="interface"):
         bpfnb.load(MANY, name="t_option", interface="lo")
     assert "t_option" not in bpfnb.objects
+
+
+XDP = """
+volatile u64 packets = 0;
+SEC("xdp") int pass(struct xdp_md *ctx) { packets += 1; return XDP_PASS; }
+"""
+
+
+def test_a_hook_for_one_program_is_exchanged_and_given_back_after_a_failure():
+    first = bpfnb.load(XDP, name="t_xdp", interface="lo", mode="generic")
+    try:
+        second = bpfnb.load(XDP, name="t_xdp", interface="lo", mode="generic")
+        assert (first.state, second.state) == ("closed", "attached")
+        with pytest.raises(AttachError):
+            bpfnb.load(
+                XDP + 'SEC("tracepoint/syscalls/sys_enter_getppid") int again(void *ctx) { return 0; }\n'
+                'SEC("uprobe") int lost(void *ctx) { return 0; }',
+                name="t_xdp",
+                interface="lo",
+                mode="generic",
+                options={"lost": {"binary": "/bin/true", "symbol": "no_such_function"}},
+            )
+        assert bpfnb.objects["t_xdp"] is second
+        before = second.vars.packets
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(10):
+                sender.sendto(b"x", ("127.0.0.1", 9))
+        assert second.vars.packets >= before + 10
+    finally:
+        bpfnb.objects["t_xdp"].close()
