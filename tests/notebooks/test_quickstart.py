@@ -79,7 +79,9 @@ def test_demo_says_what_is_missing_where_bpf_is_not_permitted():
         "from bpfnb.demo import main\n"
         "sys.exit(main())\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=os.environ)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=os.environ
+    )
     assert done.returncode == 1
     assert "CAP_BPF" in done.stderr
     assert "hint" in done.stderr
