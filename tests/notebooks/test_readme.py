@@ -64,6 +64,7 @@ def test_execs(cell):
 def test_runq(cell):
     for _ in range(20):
         subprocess.run(["/bin/true"], check=True)
+    cell.stop()
     hist = cell.wait.hist()
     assert hist.table.sum() == cell.wait.df.value.sum() > 20
 
