@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -94,21 +95,24 @@ class Layout:
                 fill(part)
         return {column.name: _finish(column, out) for column, out in zip(self.columns, outs, strict=True)}
 
-    @property
+    @cached_property
     def fields(self) -> list[tuple[int, int]]:
         """Offset and size in bytes of what each column is made from."""
         return [(column.offset, column.size) for column in self.columns]
 
     def assemble(self, cells: Sequence[npt.NDArray[np.uint8]]) -> dict[str, Any]:
-        """As :meth:`decode`, from the bytes of each of :attr:`fields`: contiguous, (n, its size)."""
+        """As :meth:`decode`, from the bytes of each of :attr:`fields` in all rows, one behind the other."""
         decoded: dict[str, Any] = {}
         for column, cell in zip(self.columns, cells, strict=True):
             stored = _stored(column.dtype)
-            out = cell.reshape(-1).view(stored.base).reshape(len(cell), *stored.shape)
             if column.bits:
-                source, out = cell, np.empty(len(cell), stored)
-                first, width = column.bits
-                _fill_bits(source, replace(column, bits=(first - 8 * column.offset, width)), out)(slice(None))
+                out = np.empty(len(cell) // column.size, stored)
+                here = replace(column, bits=(column.bits[0] - 8 * column.offset, column.bits[1]))
+                _fill_bits(cell.reshape(-1, column.size), here, out)(slice(None))
+            else:
+                out = cell.view(stored.base)
+                if stored.shape:
+                    out = out.reshape(-1, *stored.shape)
             decoded[column.name] = _finish(column, out)
         return decoded
 
@@ -270,6 +274,7 @@ def _shape(btf: Btf, array: Array, stated: Annotations) -> tuple[list[int], str,
 # From bytes to arrays.
 
 
+@cache
 def _stored(dtype: str) -> np.dtype[Any]:
     """The dtype that bytes are copied as: C's bool may hold any byte, which NumPy's must not."""
     return np.dtype(dtype.replace("|b1", "|u1"))
