@@ -13,7 +13,7 @@ and not the user's cell.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
@@ -108,6 +108,20 @@ class BpfnbError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         return self.render(color=True).split("\n")
+
+
+class UnknownName(BpfnbError, AttributeError, KeyError):
+    """No program, map, variable, section or annotation has that name; the hints name the nearest."""
+
+    __str__ = BpfnbError.__str__
+
+    @classmethod
+    def among(cls, known: Iterable[str], name: str, message: str) -> UnknownName:
+        """With the hint that follows from the names that there are."""
+        names = list(known)
+        close = nearest(name, names)
+        hint = f"did you mean {', '.join(close)}?" if close else f"there are: {', '.join(names) or 'none'}"
+        return cls(message, hints=[hint])
 
 
 class CompileError(BpfnbError):
@@ -218,12 +232,6 @@ class MapTypeError(MapError, TypeError):
 
 class ObjectClosed(BpfnbError):
     """The object was closed; its frames taken before remain."""
-
-
-class UnknownName(BpfnbError, AttributeError, KeyError):
-    """No program, map, variable, section or annotation has that name; the hints name the nearest."""
-
-    __str__ = BpfnbError.__str__
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from bpfnb.compile import BpfElf, Source
 from bpfnb.compile import compile as compile_source
-from bpfnb.errors import AttachError, BpfnbError, Location, UnknownName, VerifierError, nearest
+from bpfnb.errors import AttachError, BpfnbError, Location, UnknownName, VerifierError
 from bpfnb.kernel.attach import FAMILIES, takes
 from bpfnb.kernel.backend import Backend, LoadedObject, LoadSettings
 from bpfnb.kernel.features import check_section
@@ -158,7 +158,7 @@ def _options(
     known = sorted(set().union(*(family.options for family in FAMILIES)))
     for name in for_all:
         if name not in known:
-            raise _unknown("attach option", name, known)
+            raise UnknownName.among(known, name, f"there is no attach option '{name}'")
         if not any(name in takes(section) for section in sections.values()):
             raise AttachError(
                 f"no program of this object takes the option '{name}'",
@@ -169,7 +169,7 @@ def _options(
             )
     for program in by_program:
         if program not in sections:
-            raise _unknown("program", program, list(sections))
+            raise UnknownName.among(sections, program, f"there is no program '{program}'")
     return {
         program: {
             **{name: value for name, value in for_all.items() if name in takes(section)},
@@ -177,12 +177,6 @@ def _options(
         }
         for program, section in sections.items()
     }
-
-
-def _unknown(what: str, name: str, known: Sequence[str]) -> UnknownName:
-    close = nearest(name, known)
-    hint = f"did you mean {', '.join(close)}?" if close else f"there are: {', '.join(known) or 'none'}"
-    return UnknownName(f"there is no {what} '{name}'", hints=[hint])
 
 
 def _in_cell(error: _Error, elf: BpfElf, section: str) -> _Error:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from bpfnb.compile import BpfElf, Source
 from bpfnb.cost import Cost, meter
-from bpfnb.errors import AttachError, Diagnostic, UnknownName, nearest
+from bpfnb.errors import AttachError, Diagnostic, UnknownName
 from bpfnb.frames import MapFrame, Stream, pump
 from bpfnb.frames.layout import Layout
 from bpfnb.kernel.backend import Backend, LoadedObject, MapInfo, ProgramStats
@@ -275,11 +275,7 @@ class BpfObject:
             if name in family:
                 return family[name]
         known = [*self.streams, *self.maps, *self.programs]
-        close = nearest(name, known)
-        raise UnknownName(
-            f"'{self.name}' has no map, stream or program '{name}'",
-            hints=[f"did you mean {', '.join(close)}?" if close else f"it has: {', '.join(known) or 'none'}"],
-        )
+        raise UnknownName.among(known, name, f"'{self.name}' has no map, stream or program '{name}'")
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self.streams, *self.maps, *self.programs]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bpfnb.btf import Btf, DataSec, Var
-from bpfnb.errors import BpfnbError, MapTypeError, UnknownName, nearest
+from bpfnb.errors import BpfnbError, MapTypeError, UnknownName
 from bpfnb.frames.layout import Layout
 from bpfnb.kernel.backend import LoadedObject
 
@@ -60,9 +60,7 @@ def encode_globals(btf: Btf, values: Mapping[str, object]) -> dict[str, bytes]:
 def _variable(known: Mapping[str, Variable], name: str) -> Variable:
     if name in known:
         return known[name]
-    close = nearest(name, list(known))
-    hint = f"did you mean {', '.join(close)}?" if close else f"it has: {', '.join(known) or 'none'}"
-    raise UnknownName(f"the object has no global variable '{name}'", hints=[hint])
+    raise UnknownName.among(known, name, f"the object has no global variable '{name}'")
 
 
 def _encode(btf: Btf, variable: Variable, value: object) -> bytes:

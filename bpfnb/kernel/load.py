@@ -140,9 +140,7 @@ def _address(memory: mmap.mmap) -> int:
 def _known(names: object, known: dict[str, int], what: str) -> None:
     for name in names:  # type: ignore[attr-defined]
         if name not in known:
-            close = nearest(name, list(known))
-            hint = f"did you mean {', '.join(close)}?" if close else f"it has: {', '.join(known) or 'none'}"
-            raise UnknownName(f"the object has no {what} '{name}'", hints=[hint])
+            raise UnknownName.among(known, name, f"the object has no {what} '{name}'")
 
 
 def _settle_programs(opened: Opened, settings: LoadSettings) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
-from bpfnb.errors import MapError, ObjectClosed, UnknownName, nearest
+from bpfnb.errors import MapError, ObjectClosed, UnknownName
 from bpfnb.kernel import attach, attach_trace, ids, maps, syscall
 from bpfnb.kernel.attach_common import Program
 from bpfnb.kernel.backend import Bytes2D, LoadSettings, MapInfo, ProgramInfo, ProgramStats, Reader
@@ -170,11 +170,7 @@ class LocalObject:
     def _find(self, known: Mapping[str, Any], name: str, what: str) -> Any:
         if name in known:
             return known[name]
-        close = nearest(name, list(known))
-        raise UnknownName(
-            f"'{self.name}' has no {what} '{name}'",
-            hints=[f"did you mean {', '.join(close)}?" if close else f"it has: {', '.join(known) or 'none'}"],
-        )
+        raise UnknownName.among(known, name, f"'{self.name}' has no {what} '{name}'")
 
     def detach(self, *links: int) -> None:
         """End attachments, several at once in the time of one. Harmless for those that were ended before."""

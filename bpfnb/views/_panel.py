@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from bpfnb.errors import BpfnbError
 from bpfnb.views._style import bar, esc, humanize, share
 from bpfnb.views.table import Cell, Table
@@ -38,7 +36,7 @@ def panel(obj: BpfObject) -> Panel:
     return Panel(obj.name, obj.state, tone, obj.note, _cost(obj, stats), tuple(t for t in tables if t.rows))
 
 
-def _cost(obj: BpfObject, stats: pd.DataFrame | None) -> str:
+def _cost(obj: BpfObject, stats: Any) -> str:
     """What the programs take together, and the limit at which the watchdog stops them."""
     limit = "no watchdog" if obj.watchdog is None else f"watchdog at {share(obj.watchdog)}"
     taken = math.nan if stats is None or stats.empty else float(stats["cpu_share"].sum(min_count=1))
@@ -47,7 +45,7 @@ def _cost(obj: BpfObject, stats: pd.DataFrame | None) -> str:
     return f"{share(taken)} of a CPU, {limit}"
 
 
-def _programs(obj: BpfObject, stats: pd.DataFrame | None) -> Table:
+def _programs(obj: BpfObject, stats: Any) -> Table:
     rows = []
     for name, program in obj.programs.items():
         cost = None if stats is None or name not in stats.index else stats.loc[name]

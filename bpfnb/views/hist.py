@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bpfnb.errors import UnknownName, nearest
+from bpfnb.errors import UnknownName
 from bpfnb.views import _buckets
 from bpfnb.views._buckets import Edges, Number
 
@@ -274,9 +274,7 @@ def _column_of(frame: pd.DataFrame, column: Any) -> Any:
     if column in frame.columns:
         return frame[column]
     known = [str(c) for c in frame.columns]
-    close = nearest(column, known)
-    hint = f"did you mean {', '.join(close)}?" if close else f"it has: {', '.join(known)}"
-    raise UnknownName(f"the frame has no column '{column}'", hints=[hint])
+    raise UnknownName.among(known, column, f"the frame has no column '{column}'")
 
 
 def _unit(data: Any, column: str) -> str | None:
