@@ -19,6 +19,7 @@ from bpfnb.compile import BpfElf, Source
 from bpfnb.compile import compile as compile_source
 from bpfnb.frames import Stream, pump
 from bpfnb.frames.layout import Layout
+from bpfnb.kernel import ringbuf
 from bpfnb.kernel.backend import LoadSettings
 from bpfnb.kernel.local import LocalBackend, LocalObject
 from bpfnb.kernel.perfbuf import online_cpus
@@ -325,6 +326,48 @@ def test_drain_takes_about_the_limit(loaded: LocalObject) -> None:
         assert sum(map(len, reader.drain(limit=1))) == 1
         assert sum(map(len, reader.drain())) == 899
         assert reader.fill() == 0
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_many_records_become_columns_at_once(
+    elf: BpfElf, loaded: LocalObject, monkeypatch: pytest.MonkeyPatch, compiled: bool
+) -> None:
+    """Straight from the ring where a compiler is at hand, through a copy where none is: the same rows."""
+    if not compiled:
+        monkeypatch.setattr(ringbuf, "library", lambda: None)
+    with opened(elf, loaded, "ring", "event") as stream:
+        stream.drain()
+        plan = [(3000, 0), (2000, 0), (2500, 2), (3000, 0), (900, 0), (3600, 0)]
+        for count, mode in plan:
+            produce(loaded, count, mode)
+            stream.drain()
+        df = stream.frame(raw=True)
+    every = np.arange(sum(count for count, _ in plan), dtype=np.uint64)
+    thirds = (every >= 5000) & (every < 7500) & (every % 3 == 0)
+    kept = every[~thirds]
+    np.testing.assert_array_equal(df["seq"], kept)
+    np.testing.assert_array_equal(df["pid"], kept * 3)
+    np.testing.assert_array_equal(df["small"], -kept.astype(np.int32))
+    np.testing.assert_array_equal(df["a"], kept << np.uint64(40))
+    assert df["comm"].tolist() == [chr(97 + n % 26) for n in kept.tolist()]
+    assert (df["ts"].diff()[1:] >= 0).all()
+    assert counted(loaded)[1] == 0
+
+
+def test_columns_stay_when_the_ring_moves_on(elf: BpfElf, loaded: LocalObject) -> None:
+    reader = RingReader(loaded.maps["ring"].fd, RING)
+    try:
+        produce(loaded, 3000)
+        assert reader.columns(EVENT, [(8, 8)], least=3001) == (0, [])
+        got, (seq, pid) = reader.columns(EVENT, [(8, 8), (16, 4)], least=3000)
+        assert (got, reader.fill()) == (3000, 0)
+        produce(loaded, 3000)
+        assert reader.columns(EVENT - 8, [(8, 8)])[0] == 0
+        assert reader.columns(EVENT, [])[0] == 3000
+        np.testing.assert_array_equal(seq.view(np.uint64), np.arange(3000))
+        np.testing.assert_array_equal(pid.view(np.uint32), np.arange(3000) * 3)
     finally:
         reader.close()
 

@@ -384,6 +384,8 @@ def test_columns_are_what_the_compiler_laid_out(groups: list[Group], seed: int, 
         compare(made, decoded, rows)
         again = layout.concat([layout.decode(rows[:2]), layout.decode(rows[2:])])
         compare(made, again, rows)
+        cells = [rows[:, at : at + size].reshape(-1) for at, size in layout.fields]
+        compare(made, layout.assemble(cells), rows)
         assert len(layout.frame(decoded, hidden=True).columns) == len(columns)
 
         if not bool_in_union(group):  # there a bool's other bytes would be lost

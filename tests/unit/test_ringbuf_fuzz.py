@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bpfnb.kernel.perfbuf import parse
 from bpfnb.kernel.ringbuf import BUSY, DISCARDED, take
+from bpfnb.kernel.split import library, split
 
 RING = 1 << 14
 
@@ -164,3 +165,34 @@ def test_perf_records(plan: list[tuple[str, int, int]]) -> None:
     assert rows(records) == expected
     assert (found, used) == (lost, len(image))
     assert all(batch.cpu == 3 for batch in records)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    start=st.integers(0, 4 * RING // 8),
+    length=st.sampled_from([1, 7, 8, 24, 64, 65]),
+    before=st.integers(0, 150),
+    after=st.lists(st.tuples(st.sampled_from([8, 64, 65]), flags), max_size=3),
+    fields=st.lists(st.tuples(st.integers(0, 64), st.sampled_from([1, 2, 3, 4, 8, 16])), max_size=6),
+)
+def test_fields_of_the_run_at_the_head(
+    start: int, length: int, before: int, after: list, fields: list[tuple[int, int]]
+) -> None:
+    assert library() is not None
+    image = build(start * 8, [(length, 0)] * before + after, 0)
+    fields = [(offset, size) for offset, size in fields if offset + size <= length]
+    stride = (length + 15) & ~7
+    room = (image.end - image.begin) // stride
+    got, cells = split(image.data, image.begin % RING, room, length, fields)
+    same = [word == length for word in _heads(image, stride, room)]
+    assert got == (same.index(False) if False in same else room)
+    payloads = reference(image)[0][:got]
+    assert [cell.tobytes() for cell in cells] == [
+        b"".join(payload[offset : offset + size] for payload in payloads) for offset, size in fields
+    ]
+
+
+def _heads(image: Image, stride: int, count: int) -> list[int]:
+    """The words where headers stand as long as all records have one size."""
+    at = image.begin % RING
+    return [struct.unpack_from("=I", image.data, at + i * stride)[0] for i in range(count)]
