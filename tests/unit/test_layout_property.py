@@ -384,7 +384,7 @@ def test_columns_are_what_the_compiler_laid_out(groups: list[Group], seed: int, 
         compare(made, decoded, rows)
         again = layout.concat([layout.decode(rows[:2]), layout.decode(rows[2:])])
         compare(made, again, rows)
-        cells = [rows[:, at : at + size].reshape(-1) for at, size in layout.fields]
+        cells = [rows[:, at : at + size].flatten() for at, size in layout.fields]
         compare(made, layout.assemble(cells), rows)
         assert len(layout.frame(decoded, hidden=True).columns) == len(columns)
 
