@@ -27,7 +27,7 @@ from bpfnb.frames.layout import Layout
 from bpfnb.kernel.perfbuf import PerfReader
 from bpfnb.kernel.ringbuf import RingReader
 
-ROUNDS = 9
+ROUNDS = 15
 EVENT = "u64 a, b, c, d, g; u32 e, f; char comm[16];"
 NUMBERS = "u64 a, b, c, d, g, h, i; u32 e, f;"
 FILL_NUMBERS = """

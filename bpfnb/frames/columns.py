@@ -85,12 +85,13 @@ def to_pandas(
     raw: bool = False,
     hidden: bool = False,
     clock: int | None = None,
+    copy: bool = True,
 ) -> pd.DataFrame:
-    """A frame that shares no memory with *decoded*: see :meth:`bpfnb.frames.layout.Layout.frame`."""
+    """A frame; with *copy* it shares no memory with *decoded*: see :meth:`bpfnb.frames.layout.Layout.frame`."""
     shown = _shown(columns, raw or hidden)
     series = {c.name: _series(decoded[c.name] if raw else _present(c, decoded[c.name], clock)) for c in shown}
     rows = len(next(iter(decoded.values()), ()))
-    frame = pd.DataFrame(series, index=pd.RangeIndex(rows), copy=True)  # one copy, into blocks of one dtype
+    frame = pd.DataFrame(series, index=pd.RangeIndex(rows), copy=copy)  # one copy, into blocks of one dtype
     frame.attrs["bpfnb_columns"] = {c.name: stated for c in shown if (stated := c.annotations.to_dict())}
     return frame
 

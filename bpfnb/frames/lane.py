@@ -64,12 +64,13 @@ class Lane:
         )
         return out
 
-    def frame(self, columns: Columns, *, raw: bool = False) -> pd.DataFrame:
+    def frame(self, columns: Columns, *, raw: bool = False, copy: bool = True) -> pd.DataFrame:
+        """As :meth:`Layout.frame`."""
         tail = columns.get(self._rest)
         if tail is None and self.layout:
-            return self.layout.frame(columns, raw=raw)
+            return self.layout.frame(columns, raw=raw, copy=copy)
         bare = {k: v for k, v in columns.items() if k != self._rest}
-        frame = self.layout.frame(bare, raw=raw) if self.layout else pd.DataFrame()
+        frame = self.layout.frame(bare, raw=raw, copy=copy) if self.layout else pd.DataFrame()
         frame[self._rest] = pd.arrays.ArrowExtensionArray(pa.array([], pa.binary()) if tail is None else tail)
         return frame
 

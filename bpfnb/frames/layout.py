@@ -125,9 +125,15 @@ class Layout:
         return {column.name: _concat([part[column.name] for part in parts]) for column in self.columns}
 
     def frame(
-        self, decoded: Decoded, *, raw: bool = False, hidden: bool = False, clock_offset: int | None = None
+        self,
+        decoded: Decoded,
+        *,
+        raw: bool = False,
+        hidden: bool = False,
+        clock_offset: int | None = None,
+        copy: bool = True,
     ) -> pd.DataFrame:
-        """A DataFrame that shares no memory with *decoded*.
+        """A DataFrame that shares no memory with *decoded*; with *copy* false it takes over what it can.
 
         Enums, error numbers and system calls are categoricals of names (unknown values by their digits), addresses
         and ``char[N]`` text of pandas' string dtype, timestamps ``datetime64[ns, UTC]``, ports in host order.
@@ -137,7 +143,9 @@ class Layout:
         *raw* leaves all numbers as decoded. *clock_offset* (ns, see :func:`clock_offset`) belongs to the kernel
         that wrote the records; by default this one's.
         """
-        return presentation.to_pandas(self.columns, decoded, raw=raw, hidden=hidden, clock=clock_offset)
+        return presentation.to_pandas(
+            self.columns, decoded, raw=raw, hidden=hidden, clock=clock_offset, copy=copy
+        )
 
     def arrow(
         self, decoded: Decoded, *, raw: bool = False, hidden: bool = False, clock_offset: int | None = None

@@ -104,8 +104,8 @@ class MapFrame(Drawn):
         if percpu and self._types.percpu:
             keys, values, cpus = per_cpu_rows(keys, values, self.info.cpus)
         key_names, value_names = self._types.names
-        left = self._types.key.frame(self._types.key.decode(keys), raw=raw)
-        right = self._types.value.frame(self._decode_values(values, cpus is not None), raw=raw)
+        left = self._types.key.frame(self._types.key.decode(keys), raw=raw, copy=False)
+        right = self._types.value.frame(self._decode_values(values, cpus is not None), raw=raw, copy=False)
         notes = {
             name: note
             for frame, names in ((left, key_names), (right, value_names))

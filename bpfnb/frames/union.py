@@ -26,7 +26,8 @@ Part = tuple[Lane, list[Batch]]
 
 def union_frame(parts: Sequence[Part], raw: bool) -> pd.DataFrame:
     """A DataFrame of decoded batches, by lane."""
-    frames = [lane.frame(_columns(lane, batches), raw=raw) for lane, batches in parts]
+    # Several batches were just copied into one; a single one is the store's own.
+    frames = [lane.frame(_columns(lane, batches), raw=raw, copy=len(batches) == 1) for lane, batches in parts]
     if len(frames) == 1:
         return frames[0]
     names = list(dict.fromkeys(name for frame in frames for name in frame.columns))

@@ -43,8 +43,8 @@ struct field { u64 offset, size; u8 *out; };
 enum { BLOCK = 32 }; /* records that stay in the first cache while their fields are copied one by one */
 
 #define COPY(type) \\
-    for (u64 i = 0; i < good; i++) \\
-        ((type *)to)[i] = *(const type *)(from + i * stride)
+    for (u64 i = 0; i < good; i++, from += stride) \\
+        ((type *)to)[i] = *(const type *)from
 
 /* Copies records while the word before each says `word`: finished, kept, and of the size in question. */
 u64 split(const u8 *at, u64 rows, u64 stride, u32 word, const struct field *fields, u64 count)
@@ -61,9 +61,13 @@ u64 split(const u8 *at, u64 rows, u64 stride, u32 word, const struct field *fiel
             else if (f->size == 4) COPY(u32);
             else if (f->size == 2) COPY(u16);
             else
-                for (u64 i = 0; i < good; i++, from += stride)
-                    for (u64 b = 0; b < f->size; b++)
+                for (u64 i = 0; i < good; i++, from += stride) {
+                    u64 b = 0;
+                    for (; b + 8 <= f->size; b += 8, to += 8)
+                        __builtin_memcpy(to, from + b, 8);
+                    for (; b < f->size; b++)
                         *to++ = from[b];
+                }
         }
         done += good;
         if (good < BLOCK)

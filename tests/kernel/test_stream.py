@@ -356,6 +356,23 @@ def test_many_records_become_columns_at_once(
     assert counted(loaded)[1] == 0
 
 
+def test_writing_into_a_frame_leaves_the_stream_alone(elf: BpfElf, loaded: LocalObject) -> None:
+    with opened(elf, loaded, "ring", "event") as stream:
+        stream.drain()
+        for batches in (1, 2, 3):
+            produce(loaded, 3000)
+            df = stream.frame(raw=True)
+            np.testing.assert_array_equal(df["seq"], np.arange(3000 * batches))
+            kept = [batch.columns for lanes in stream._store._lanes.values() for batch in lanes]
+            assert not any(
+                np.shares_memory(df[name].to_numpy(), columns[name])
+                for columns in kept
+                for name in ("ts", "seq", "pid", "small", "a", "b", "c")
+            )
+            for name in df.columns:
+                df.iloc[:, df.columns.get_loc(name)] = df[name].iloc[0]
+
+
 def test_columns_stay_when_the_ring_moves_on(elf: BpfElf, loaded: LocalObject) -> None:
     reader = RingReader(loaded.maps["ring"].fd, RING)
     try:
