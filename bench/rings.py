@@ -11,6 +11,7 @@ numbers; the others have a char[16] as well, as most events do.
 from __future__ import annotations
 
 import ctypes
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -218,6 +219,10 @@ def perf() -> None:
     for _ in range(3):
         run_program(fill.fd, PERF_EVENTS)
         bcc_ns.append(1e9 * _timed(rows, PERF_EVENTS))
+    # Its finaliser deletes the CPUs' keys through a descriptor number that may be another map's by then.
+    del rows
+    b.tables.clear()
+    gc.collect()
     b.cleanup()
     ours, theirs = statistics.median(ours_ns), statistics.median(bcc_ns)
     line("perf buffer to DataFrame", f"{ours:.1f} ns/event", f"bcc {theirs:.0f} ns/event", theirs / ours, 15)
