@@ -1,4 +1,4 @@
-"""Makes docs/notebook.png, the picture in the README: ``.venv/bin/python docs/picture.py`` (needs chromium and root)."""
+"""Makes docs/notebook.png, the picture in the README: ``python docs/picture.py`` (needs chromium and root)."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bpfnb.magics.options import parse_cell
 
 import bpfnb
 from bpfnb.doctor import permitted
-from bpfnb.magics.options import parse_cell
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 CELLS = {
