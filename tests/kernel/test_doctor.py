@@ -44,6 +44,8 @@ assert libc.prctl(22, ctypes.c_ulong(2), ctypes.c_ulong(ctypes.addressof(program
 
 def child(code: str) -> list[object] | None:
     done = subprocess.run([sys.executable, "-c", code + _SHOW], capture_output=True, text=True, check=False)
+    if done.returncode == 77:
+        pytest.skip("user namespaces cannot be made here (a chroot, or forbidden)")
     assert done.returncode == 0, done.stderr
     result: list[object] | None = json.loads(done.stdout)
     return result
@@ -88,9 +90,10 @@ def test_a_seccomp_filter_is_named():
 
 def test_root_in_a_user_namespace_is_told_so():
     enter = """
-import ctypes, os
+import ctypes, os, sys
 uid = os.getuid()
-assert ctypes.CDLL(None).unshare(0x10000000) == 0
+if ctypes.CDLL(None).unshare(0x10000000):
+    sys.exit(77)
 open("/proc/self/setgroups", "w").write("deny")
 open("/proc/self/uid_map", "w").write(f"0 {uid} 1")
 open("/proc/self/gid_map", "w").write("0 0 1")

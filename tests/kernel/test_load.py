@@ -420,10 +420,11 @@ def test_missing_libbpf_names_the_package():
     library = find_binary("libbpf.so.1")
     done = run_python(
         f"""
-        import ctypes
+        import ctypes, sys
         libc = ctypes.CDLL(None, use_errno=True)
         assert libc.unshare(0x20000) == 0
-        assert libc.mount(None, b"/", None, ctypes.c_ulong(0x44000), None) == 0
+        if libc.mount(None, b"/", None, ctypes.c_ulong(0x44000), None):  # without this others would see the next mount
+            sys.exit("no private mounts")
         assert libc.mount(b"/dev/null", {os.fsencode(library.resolve())!r}, None, ctypes.c_ulong(4096), None) == 0
         from bpfnb.errors import MissingDependency
         from bpfnb.kernel.local import LocalBackend
@@ -433,6 +434,8 @@ def test_missing_libbpf_names_the_package():
             print(error)
         """
     )
+    if "no private mounts" in done.stderr:
+        pytest.skip("mounts cannot be made private here (a chroot)")
     assert "libbpf.so.1 was not found" in done.stdout, done.stderr
     assert "apt install libbpf1" in done.stdout
 
