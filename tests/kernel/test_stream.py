@@ -309,7 +309,7 @@ def test_two_producers_and_a_reader_that_spins(elf: BpfElf, loaded: LocalObject)
             for batch in reader.drain():
                 numbers = np.ascontiguousarray(batch.data[:, :8]).view(np.uint64).ravel()
                 np.testing.assert_array_equal(np.asarray(batch.lengths), 8 + (numbers & np.uint64(31)))
-                seen += np.bincount(numbers, minlength=1000)
+                seen += np.bincount(numbers.astype(np.int64), minlength=1000)
     finally:
         for thread in threads:
             thread.join()
