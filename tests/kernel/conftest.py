@@ -11,4 +11,4 @@ from bpfnb.doctor import permitted
 def _may_use_bpf() -> None:
     refused = permitted()
     if refused is not None:
-        pytest.skip(str(refused))
+        pytest.skip(refused.message)

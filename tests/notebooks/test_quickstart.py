@@ -23,7 +23,7 @@ pytestmark = pytest.mark.kernel
 def notebook() -> Any:
     refused = permitted()
     if refused is not None:
-        pytest.skip(str(refused))
+        pytest.skip(refused.message)
     return execute(ROOT / "notebooks/quickstart.ipynb")
 
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.kernel
 def cell(request: pytest.FixtureRequest) -> Iterator[bpfnb.BpfObject]:
     refused = permitted()
     if refused is not None:
-        pytest.skip(str(refused))
+        pytest.skip(refused.message)
     line, body = CELLS[request.param]
     options = parse_cell(line)
     with bpfnb.load(body, name=options.name, **options.load) as obj:
