@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from bpfnb.compile import BpfElf, Source
 from bpfnb.compile import compile as compile_source
-from bpfnb.errors import AttachError, BpfnbError, Location, UnknownName, VerifierError
+from bpfnb.errors import AttachError, BpfnbError, LoadError, Location, UnknownName, VerifierError
 from bpfnb.kernel.attach import FAMILIES, takes
 from bpfnb.kernel.backend import Backend, LoadedObject, LoadSettings
 from bpfnb.kernel.features import check_section
@@ -201,6 +201,9 @@ def _load(elf: BpfElf, settings: LoadSettings, backend: Backend) -> tuple[BpfElf
         return elf, backend.load(elf.data, settings)
     except VerifierError as error:
         refusal = error
+    except LoadError as error:
+        named = (section for _, section in elf.programs if f"'{section}'" in error.message)
+        raise _in_cell(error, elf, next(named, "")) from None
     if elf.source.text:
         for variant in ({"cpu": "v2"}, {"count_drops": False}):
             other = compile_source(elf.source, **variant)

@@ -11,6 +11,7 @@ import pandas as pd
 from bpfnb.cost import Cost
 from bpfnb.errors import BpfnbError
 from bpfnb.frames.layout import Layout
+from bpfnb.kernel.attach import required
 from bpfnb.kernel.backend import ProgramInfo
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ class Program:
     def attaches(self) -> bool:
         """Whether attaching the object attaches this program: its section or the given options say where."""
         return self.info.auto_attach or bool(self.options)
+
+    @property
+    def needs(self) -> str:
+        """The attach options, in words, that are missing before this program can be attached; empty for none."""
+        return "" if self.attaches else required(self.section)
 
     @property
     def cost(self) -> Cost:

@@ -42,7 +42,7 @@ from bpfnb.kernel.attach_common import Program
 from bpfnb.kernel.libbpf import capture
 from bpfnb.kernel.links import Link
 
-__all__ = ["Family", "attach", "family", "named", "takes"]
+__all__ = ["Family", "attach", "family", "named", "required", "takes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,29 @@ def family(section: str) -> Family:
 def takes(section: str) -> frozenset[str]:
     """The names of the options that programs of a section take."""
     return family(section).options
+
+
+_REQUIRED = {
+    "xdp": "interface",
+    "tc": "interface",
+    "netkit": "interface",
+    "perf_event": "frequency",
+    "socket": "socket",
+    "sk_reuseport": "socket",
+    "netfilter": "hook",
+    "uprobe": "binary and symbol",
+    "uprobe.multi": "binary and symbol",
+    "usdt": "binary, provider and probe",
+    "tracepoint": "tracepoint",
+    "raw_tracepoint": "tracepoint",
+    "kprobe": "symbol",
+}
+
+
+def required(section: str) -> str:
+    """The options, in words, without which programs of a section cannot be attached; empty where there are none."""
+    prefixes = family(section).prefixes
+    return "" if named(section) or not prefixes else _REQUIRED.get(prefixes[0], "")
 
 
 def named(section: str) -> bool:

@@ -159,8 +159,9 @@ def _settle_programs(opened: Opened, settings: LoadSettings) -> None:
                 f"program '{name}' is in section '{section}', which no program type has",
                 errno=22,
                 hints=[
-                    *([f"did you mean {' or '.join(close)}?"] if close else []),
-                    f"sections start with one of: {', '.join(known_sections())}",
+                    f"did you mean {' or '.join(close)}?"
+                    if close
+                    else f"sections start with one of: {', '.join(known_sections())}"
                 ],
             )
         kind, attach, flags = newer

@@ -54,7 +54,7 @@ def _programs(obj: BpfObject, stats: Any) -> Table:
             (
                 name,
                 program.section,
-                "yes" if program.attached else "no",
+                "yes" if program.attached else f"no, needs {program.needs}" if program.needs else "no",
                 _number(runs),
                 text_cell(humanize(float(cost["avg_ns"]), "ns") if cost is not None and runs else None),
                 text_cell(share(float(cost["cpu_share"])) if cost is not None and runs else None),

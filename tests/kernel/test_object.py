@@ -9,7 +9,7 @@ import pytest
 
 import bpfnb
 from bpfnb.compile import Source, compile
-from bpfnb.errors import AttachError, MapTypeError, ObjectClosed, UnknownName
+from bpfnb.errors import AttachError, LoadError, MapTypeError, ObjectClosed, UnknownName
 from bpfnb.variables import ReadOnlyVariable
 
 GLOBALS = """
@@ -249,3 +249,15 @@ def test_a_hook_for_one_program_is_exchanged_and_given_back_after_a_failure():
         assert second.vars.packets >= before + 10
     finally:
         bpfnb.objects["t_xdp"].close()
+
+
+def test_a_program_says_which_option_it_needs_and_a_wrong_section_shows_its_line():
+    with bpfnb.load(XDP, name="t_needs") as obj:
+        assert (obj.state, obj.programs["pass"].needs) == ("loaded", "interface")
+        assert "no, needs interface" in str(obj)
+        obj.programs["pass"].attach(interface="lo", mode="generic")
+        assert obj.state == "attached"
+    with pytest.raises(LoadError, match="xdpp") as caught:
+        bpfnb.load("\n" + XDP.replace('"xdp"', '"xdpp"'), name="t_section")
+    assert (caught.value.where.line, caught.value.where.column) == (4, 6)
+    assert "did you mean xdp" in caught.value.hints[0]

@@ -43,7 +43,7 @@ def fake(**changes: Any) -> Any:
         "stats": lambda: stats,
         "programs": {
             "done": SimpleNamespace(section="tp_btf/block_rq_complete", attached=True),
-            "idle": SimpleNamespace(section="iter/task", attached=False),
+            "idle": SimpleNamespace(section="iter/task", attached=False, needs=""),
         },
         "streams": {"events": SimpleNamespace(rows=1000, total=123456, rate=1234.4, lost=0, fill=0.03)},
         "maps": {
