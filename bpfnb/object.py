@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 
@@ -59,7 +60,6 @@ class BpfObject:
         self._final_costs: dict[str, Cost] = {}
         self._lock = threading.RLock()
         self.programs = {n: Program(self, info, options.get(n, {})) for n, info in loaded.programs.items()}
-        self.vars = Vars(loaded, elf.btf)
         self.streams: dict[str, Stream] = {}
         self.maps: dict[str, MapFrame] = {}
         provenance = {
@@ -85,6 +85,11 @@ class BpfObject:
                 )
         for stream in self.streams.values():
             pump.add(stream)
+
+    @cached_property
+    def vars(self) -> Vars:
+        """The global variables: ``obj.vars.threshold = 10`` is seen by the program's next run."""
+        return Vars(self.loaded, self.elf.btf)
 
     @property
     def source(self) -> Source:

@@ -7,9 +7,12 @@ Whatever cannot be read back is treated as absent.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
+import pwd
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,8 +29,9 @@ _MAGIC = b"bpfnb-object-1\n"
 def cache_dir() -> Path:
     """``$BPFNB_CACHE``, else ``$XDG_CACHE_HOME/bpfnb``, else ``~/.cache/bpfnb``; created where it is absent.
 
-    A home that cannot be written (a service account's, a container's) gives a private directory under the system's
-    temporary one, so that compiling works there too.
+    What lies there is loaded into the kernel and into this process, so a directory that another user could write to
+    is passed over: under ``sudo -E`` the invoking user's, for root's own. A home that cannot be written (a service
+    account's, a container's) gives a private directory under the system's temporary one.
     """
     if chosen := os.environ.get("BPFNB_CACHE"):
         path = Path(chosen).expanduser().absolute()
@@ -35,13 +39,38 @@ def cache_dir() -> Path:
         path = Path(base) / "bpfnb"
     else:
         path = Path("~/.cache/bpfnb").expanduser()
-    try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if os.access(path, os.W_OK):
-            return path
-    except OSError:
-        pass
+    for candidate in (path, _home() / ".cache/bpfnb"):
+        with contextlib.suppress(OSError):
+            if _ours_alone(candidate):
+                candidate.mkdir(parents=True, exist_ok=True, mode=0o700)
+                if os.access(candidate, os.W_OK):
+                    return candidate
     return _private_fallback()
+
+
+def _home() -> Path:
+    """This user's home by the password database, which no environment variable changes."""
+    try:
+        return Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    except KeyError:
+        return Path("/nonexistent")
+
+
+@functools.lru_cache(maxsize=16)  # asked several times in each load
+def _ours_alone(path: Path) -> bool:
+    """Whether nobody but this user and root could put a file at *path* or move a directory above it."""
+    resolved = path.resolve()
+    for folder in (resolved, *resolved.parents):
+        try:
+            status = folder.stat()
+        except FileNotFoundError:
+            continue  # its parents decide who may create it
+        shared = status.st_mode & stat.S_IWOTH or (
+            status.st_mode & stat.S_IWGRP and status.st_gid not in (0, os.getegid())
+        )
+        if status.st_uid not in (0, os.geteuid()) or (shared and not status.st_mode & stat.S_ISVTX):
+            return False
+    return True
 
 
 def _private_fallback() -> Path:

@@ -122,6 +122,7 @@ def _wheel() -> Clang | None:
     return None
 
 
+@functools.lru_cache(maxsize=4)
 def _zig_args(path: Path) -> tuple[str, ...]:
     if path.name != "zig":
         return ()

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -70,8 +71,11 @@ class MapFrame(Drawn):
         self._loaded = loaded
         self._btf = btf
         self._lost = lost
-        self._types = MapTypes(info, btf)
         self._known = (float("-inf"), 0.0, 0)  # when entries were counted, how long it took, how many
+
+    @cached_property
+    def _types(self) -> MapTypes:
+        return MapTypes(self.info, self._btf)  # when first asked: loading a cell does not wait for it
 
     @property
     def kind(self) -> str:

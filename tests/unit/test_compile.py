@@ -16,6 +16,7 @@ from bpfnb.btf import Func
 from bpfnb.btf_elf import read_sections
 from bpfnb.compile import BpfElf, Clang, Source, cache_dir, compile, dialect, find_clang, vmlinux_h
 from bpfnb.compile import build as build_module
+from bpfnb.compile.cache import _ours_alone
 from bpfnb.compile.clang import target_arch
 from bpfnb.compile.headers import base_flags, find_headers, may_use_precompiled, precompiled
 from bpfnb.compile.vmlinux import KERNEL_BTF, btf_hash
@@ -388,6 +389,26 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(
     monkeypatch.setenv("BPFNB_CACHE", str(blocked / "cache"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert compile(Source(TINY)).programs == (("f", "raw_tp/sys_enter"),)
+
+
+def test_a_cache_that_another_user_could_write_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    monkeypatch.setattr("bpfnb.compile.cache._home", lambda: own)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o700)
+    monkeypatch.setenv("BPFNB_CACHE", str(theirs / "cache"))
+    assert cache_dir() == theirs / "cache"
+    theirs.chmod(0o777)
+    _ours_alone.cache_clear()
+    assert cache_dir() == own / ".cache/bpfnb"
+    if os.geteuid() == 0:  # as under sudo -E
+        theirs.chmod(0o755)
+        os.chown(theirs, 65534, 65534)
+        _ours_alone.cache_clear()
+        assert cache_dir() == own / ".cache/bpfnb"
 
 
 def test_cache_dir_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
