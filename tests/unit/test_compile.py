@@ -76,6 +76,17 @@ def test_a_licence_in_a_comment_is_none() -> None:
     assert _license(compile(Source('// SEC("license")\n' + TINY))) == b"GPL\0"
 
 
+def test_user_probes_have_their_own_macros_with_old_headers_too() -> None:
+    elf = compile(
+        Source(
+            'SEC("uprobe") int BPF_UPROBE(enter, size_t size) { return size > 8; }\n'
+            'SEC("uretprobe") int BPF_URETPROBE(leave, int result) { return result; }\n'
+        )
+    )
+    assert elf.programs == (("enter", "uprobe"), ("leave", "uretprobe"))
+    assert not elf.warnings
+
+
 def test_a_cell_may_define_the_preludes_macros_again() -> None:
     elf = compile(Source("#define AF_INET 0x2\n#define ETH_P_IP 2048\n" + TINY))
     assert elf.warnings == ()

@@ -16,6 +16,12 @@
 #define NULL ((void *)0)
 #endif
 
+/* User-space probes by their own names: libbpf's headers have these only since 1.2, bpfnb takes 1.1. */
+#ifndef BPF_UPROBE
+#define BPF_UPROBE BPF_KPROBE
+#define BPF_URETPROBE BPF_KRETPROBE
+#endif
+
 /* Results of programs: tc classifiers, netfilter. (XDP_*, SK_*, TCX_* are enumerators and come from BTF.) */
 #define TC_ACT_UNSPEC (-1)
 #define TC_ACT_OK 0
