@@ -99,7 +99,11 @@ def load(
             raise
         objects[name] = obj
         if old is not None:
-            old.close()
+            try:
+                old.close()
+            except KeyboardInterrupt:  # no name leads to it any more, so nobody could close it later
+                old.close()
+                raise
     return obj
 
 

@@ -79,6 +79,7 @@ class LocalObject:
         self._numbers = itertools.count(1)
         self._inner: dict[str, MapInfo] = {}
         self._owner = os.getpid()
+        self._released = False
         self._idle = threading.Condition(threading.RLock())
         self._busy = 0
         _live.add(self)
@@ -114,16 +115,17 @@ class LocalObject:
     def close(self) -> None:
         """Detach everything, then release every descriptor. May be called twice; does nothing in a forked child."""
         with self._idle:
-            if self.closed:
+            if self._released or self._owner not in (0, os.getpid()):
                 return
-            self._owner = 0
-            links, self._links = list(self._links.values()), {}
-            close_all(links)
+            self._owner = 0  # an interrupt from here on leaves the rest to the next call
+            close_all(list(self._links.values()))
+            self._links.clear()
             while self._busy:
                 self._idle.wait()
             for info in self._inner.values():
                 os.close(info.fd)
             self._inner.clear()
+            self._released = True
             self._opened.close()
         _live.discard(self)
 
@@ -175,7 +177,9 @@ class LocalObject:
     def detach(self, *links: int) -> None:
         """End attachments, several at once in the time of one. Harmless for those that were ended before."""
         with self._use():
-            close_all([ended for link in links if (ended := self._links.pop(link, None)) is not None])
+            close_all([self._links[link] for link in links if link in self._links])
+            for link in links:  # only now: what an interrupt leaves attached, close() ends
+                self._links.pop(link, None)
 
     def replace(self, link: int, other: LocalObject, program: str) -> int:
         """Put *other*'s program in the place of this object's at *link*, without a gap (BPF_LINK_UPDATE, Linux 5.7).

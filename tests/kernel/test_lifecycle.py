@@ -290,3 +290,25 @@ def test_interrupt_and_restart_of_a_notebook_kernel():
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+
+
+def test_an_interrupt_while_replacing_leaves_nothing():
+    source = COUNT.replace("int count(", "int lc_interrupt(")
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    interrupted = 0
+    try:
+        bpfnb.load(source, name="t_interrupt").close()
+        for step in range(1, 13):
+            bpfnb.load(source, name="t_interrupt")
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.003 * step)
+                bpfnb.load(source, name="t_interrupt")
+            except KeyboardInterrupt:
+                interrupted += 1
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            bpfnb.objects["t_interrupt"].close()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted
+    until(lambda: not named("lc_interrupt"))
