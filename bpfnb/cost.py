@@ -7,6 +7,7 @@ and shares are per such second. ``BPF_ENABLE_STATS`` exists since Linux 5.8, the
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -68,6 +69,10 @@ class Meter:
     """One background thread that turns statistics on and off and keeps each object's account."""
 
     def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        """Nothing watched, no thread, new locks: also what a forked child begins with, whose parent goes on."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._accounts: dict[Watched, _Account] = {}
@@ -177,3 +182,4 @@ def _read(watched: Watched) -> Mapping[str, ProgramStats]:
 
 
 meter = Meter()
+os.register_at_fork(after_in_child=meter._start)

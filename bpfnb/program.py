@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bpfnb.btf import Pointer, Var
 from bpfnb.cost import Cost
 from bpfnb.errors import BpfnbError
 from bpfnb.frames.layout import Layout
@@ -79,13 +80,14 @@ class Program:
         """The output of an ``iter/*`` program, run once to its end, as text (``bpf_seq_printf``). Linux 5.8."""
         return self._iterate(options).decode(errors="replace")
 
-    def frame(self, type: str, *, raw: bool = False, **options: Any) -> pd.DataFrame:  # noqa: A002
-        """The output of an ``iter/*`` program as rows of a struct (``bpf_seq_write``): ``frame("struct task_row")``.
+    def frame(self, type: str | None = None, *, raw: bool = False, **options: Any) -> pd.DataFrame:  # noqa: A002
+        """The output of an ``iter/*`` program as rows of the struct that it writes with ``bpf_seq_write``.
 
-        *type* names a struct of the object's own BTF. Raises UnknownName, BpfnbError where the output is not a
-        whole number of such structs.
+        *type* (``"struct task_row"``, of the object's own BTF) is asked for where the program writes several, or was
+        compiled elsewhere. Raises UnknownName, BpfnbError where the output is not a whole number of such structs.
         """
         btf = self.object.elf.btf
+        type = type or self._written()  # noqa: A001
         layout = Layout.of(btf, btf.find(type.removeprefix("struct ").strip()).id)
         data = self._iterate(options)
         if len(data) % layout.size:
@@ -95,6 +97,25 @@ class Program:
             )
         rows = np.frombuffer(data, np.uint8).reshape(-1, layout.size)
         return layout.frame(layout.decode(rows), raw=raw)
+
+    def _written(self) -> str:
+        """The struct behind the pointers that the program's calls of bpf_seq_write pass (see bpfnb/count.h)."""
+        btf = self.object.elf.btf
+        rows: dict[str, set[str]] = {}
+        for number in btf.ids("var"):
+            variable = btf[number]
+            function, _, name = variable.name.partition(".")
+            if isinstance(variable, Var) and name.startswith("__bpfnb_row"):
+                pointer = btf.resolve(variable.type)
+                if isinstance(pointer, Pointer):
+                    rows.setdefault(function, set()).add(btf.resolve(pointer.target).name)
+        found = rows.get(self.name) or {name for names in rows.values() for name in names}
+        if len(found) != 1:
+            raise BpfnbError(
+                f"'{self.name}' writes {'rows of several types' if found else 'no rows that are known'}",
+                hints=['name the struct: .frame("struct row")', "or read the output with .text()"],
+            )
+        return found.pop()
 
     def test_run(self, data: bytes = b"", repeat: int = 1, **options: Any) -> tuple[int, bytes, int]:
         """Run it on *data* without attaching (BPF_PROG_TEST_RUN): return value, data out, nanoseconds a run."""

@@ -140,9 +140,11 @@ class LiveFrame(Drawn, traitlets.HasTraits):
     def arrow(self) -> pa.Table:
         """The rows kept as a pyarrow.Table; ``bpfnb`` in its metadata is what ``df.attrs`` holds, as JSON."""
         self.drain()
-        upto = self._store.total
+        upto, looked = self._now()
         parts = [(lane, self._store.read(lane, 0, upto)) for lane in self._lanes()]
-        return union_arrow(parts, self._attrs(sum(batch.rows for _, batches in parts for batch in batches)))
+        return union_arrow(
+            parts, self._attrs(sum(batch.rows for _, batches in parts for batch in batches), upto, looked)
+        )
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self.arrow().__arrow_c_stream__(requested_schema)
@@ -153,21 +155,26 @@ class LiveFrame(Drawn, traitlets.HasTraits):
 
     def _frame(self, since: int, raw: bool = False) -> tuple[pd.DataFrame, int]:
         """The rows numbered from *since* on, and the number that comes next."""
-        upto = self._store.total
+        upto, looked = self._now()
         frame = union_frame([(lane, self._store.read(lane, since, upto)) for lane in self._lanes()], raw)
-        frame.attrs[completeness.ATTR] = self._attrs(len(frame))
+        frame.attrs[completeness.ATTR] = self._attrs(len(frame), upto, looked)
         return frame, upto
 
-    def _attrs(self, rows: int) -> dict[str, Any]:
+    def _now(self) -> tuple[int, float]:
+        """How many rows there are and when they were last looked for, of one moment: more may come while reading."""
+        with self._store.lock:
+            return self._store.total, self._store.looked
+
+    def _attrs(self, rows: int, total: int, looked: float) -> dict[str, Any]:
         store = self._store
         return completeness.describe(
             self.name,
             self.kind,
-            (max(store.opened, store.dropped_at), store.looked),
+            (max(store.opened, store.dropped_at), looked),
             rows,
             self.lost_by(),
             self.provenance,
-            total=store.total,
+            total=total,
             evicted=store.floor or None,
         )
 

@@ -263,8 +263,8 @@ class Stream(LiveFrame):
                     self.errors.append(error)
             return dict(self._lost)
 
-    def _attrs(self, rows: int) -> dict[str, Any]:
-        attrs = super()._attrs(rows)
+    def _attrs(self, rows: int, total: int, looked: float) -> dict[str, Any]:
+        attrs = super()._attrs(rows, total, looked)
         attrs["fill"] = round(self._peak, 4)
         if self._short:
             attrs["short"] = self._short

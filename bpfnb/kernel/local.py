@@ -176,6 +176,8 @@ class LocalObject:
 
     def detach(self, *links: int) -> None:
         """End attachments, several at once in the time of one. Harmless for those that were ended before."""
+        if self._owner not in (0, os.getpid()):
+            return  # a forked child's copies are closed already, and the parent's are not its own
         with self._use():
             close_all([self._links[link] for link in links if link in self._links])
             for link in links:  # only now: what an interrupt leaves attached, close() ends

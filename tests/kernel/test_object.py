@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 
 import pytest
 
@@ -185,7 +186,6 @@ def test_sources_a_path_an_object_file_and_a_source(tmp_path):
 def test_an_iterator_reads_as_text_and_as_rows():
     source = """
     struct row { u32 pid; u32 threads; char comm[16]; };
-    struct row unused;
     SEC("iter/task") int dump(struct bpf_iter__task *ctx)
     {
         struct task_struct *task = ctx->task;
@@ -208,6 +208,7 @@ def test_an_iterator_reads_as_text_and_as_rows():
     """
     with bpfnb.load(source, name="t_iter") as obj:
         rows = obj.programs["dump"].frame("struct row")
+        assert obj.programs["dump"].frame().columns.to_list() == ["pid", "threads", "comm"]
         mine = rows[rows.pid == os.getpid()].iloc[0]
         with open("/proc/self/comm") as comm:
             assert mine.comm == comm.read().strip()
@@ -261,3 +262,31 @@ def test_a_program_says_which_option_it_needs_and_a_wrong_section_shows_its_line
         bpfnb.load("\n" + XDP.replace('"xdp"', '"xdpp"'), name="t_section")
     assert (caught.value.where.line, caught.value.where.column) == (4, 6)
     assert "did you mean xdp" in caught.value.hints[0]
+
+
+def test_a_forked_child_may_close_and_the_parent_goes_on():
+    with bpfnb.load(MANY, name="t_fork", globals={"wanted": os.getpid()}) as obj:
+        child = os.fork()
+        if child == 0:
+            try:
+                obj.stats()
+                obj.close()
+                os._exit(0)
+            except BaseException:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        os.getppid()
+        obj.events.wait_for(rows=1, timeout=10)
+        assert obj.events.df.pid.to_list() == [os.getpid()]
+
+
+def test_a_frame_counts_only_the_rows_it_holds():
+    with bpfnb.load(MANY, name="t_moment", globals={"wanted": os.getpid()}) as obj:
+        worker = threading.Thread(target=lambda: [os.getppid() for _ in range(300_000)])
+        worker.start()
+        try:
+            while worker.is_alive():
+                df = obj.events.df
+                assert df.attrs["bpfnb"]["total"] == df.attrs["bpfnb"]["rows"] == len(df)
+        finally:
+            worker.join()

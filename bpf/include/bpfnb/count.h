@@ -111,6 +111,13 @@
 		(bpf_xdp_output)(ctx_, map_, flags_, data_, size_); \
 	})
 
+/* Iterators: the type of the rows that bpf_seq_write writes, by the function's name. */
+#define bpf_seq_write(seq_, data_, size_) \
+	({ \
+		static __typeof__(0 ? (data_) : (data_)) __bpfnb_row __attribute__((__section__(".data.bpfnb"), __used__)); \
+		(bpf_seq_write)(seq_, data_, size_); \
+	})
+
 /* Maps: a preallocated one that is full answers -E2BIG, any other -ENOMEM. */
 #ifndef BPFNB_TYPES_ONLY
 #define bpf_map_update_elem(map_, key_, value_, flags_) \
