@@ -26,6 +26,10 @@ __all__ = ["close_all", "load"]
 
 _Error = TypeVar("_Error", bound=BpfnbError)
 
+OPTIONS = sorted(
+    {option for family in FAMILIES for option in family.options}
+)  # every family's attach options
+
 _numbers = itertools.count()
 _loading = threading.RLock()
 
@@ -159,10 +163,9 @@ def _options(
 ) -> dict[str, dict[str, Any]]:
     """Each program's attach options: those for all that its section takes, then its own. Raises AttachError."""
     sections = dict(elf.programs)
-    known = sorted(set().union(*(family.options for family in FAMILIES)))
     for name in for_all:
-        if name not in known:
-            raise UnknownName.among(known, name, f"there is no attach option '{name}'")
+        if name not in OPTIONS:
+            raise UnknownName.among(OPTIONS, name, f"there is no attach option '{name}'")
         if not any(name in takes(section) for section in sections.values()):
             raise AttachError(
                 f"no program of this object takes the option '{name}'",

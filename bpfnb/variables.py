@@ -135,9 +135,5 @@ class Vars:
             for name, variable in self._variables.items()
         )
 
-    def describe(self) -> dict[str, Variable]:
-        """Every variable with its place."""
-        return dict(self._variables)
-
     def _ipython_key_completions_(self) -> list[str]:
         return list(self._variables)
