@@ -1,11 +1,11 @@
-"""``./run bench [ring perf map cell sustained ...]``: every benchmark, or the named ones."""
+"""``./run bench [ring perf map cell sustained views bcc overhead filtering symbols recording vm ...]``: every benchmark, or the named ones."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from bench import cells, maps, report, rings, sustained
+from bench import bcc, cells, maps, recording, replay, report, rings, sustained, symbols, tools, views, vm
 
 BENCHES = {
     "ring": rings.ring,
@@ -13,6 +13,14 @@ BENCHES = {
     "map": maps.hash_map,
     "cell": cells.cells,
     "sustained": sustained.sustained,
+    "views": views.views,
+    "bcc": bcc.bcc,
+    "overhead": tools.overhead,
+    "filtering": tools.filtering,
+    "symbols": symbols.symbols,
+    "replay": replay.replay,
+    "recording": recording.recording,
+    "vm": vm.vm,
 }
 
 

@@ -40,7 +40,7 @@ def _bpf(command: int, attr: _Batch) -> int:
     return int(libc.syscall(number, command, ctypes.byref(attr), ctypes.sizeof(attr)))
 
 
-def _fill(fd: int) -> None:
+def fill_map(fd: int) -> None:
     keys = np.arange(ENTRIES, dtype=np.uint64)
     values = keys * 3
     attr = _Batch(keys=keys.ctypes.data, values=values.ctypes.data, count=ENTRIES, map_fd=fd)
@@ -68,7 +68,7 @@ def hash_map() -> None:
     """A hash of a million entries to a DataFrame."""
     with bpfnb.load(MAP, name="bench_map", attach=False, watchdog=None) as obj:
         fd = obj.loaded.maps["m"].fd
-        _fill(fd)
+        fill_map(fd)
         ours, raw = [], []
         for _ in range(5):
             start = time.perf_counter()
@@ -82,7 +82,7 @@ def hash_map() -> None:
                 raise SystemExit("bench: the frame is wrong")
             del df
     b = bcc().BPF(text=f"BPF_HASH(m, u64, u64, {ENTRIES}); int touch(struct xdp_md *ctx) {{ return 0; }}")
-    _fill(b["m"].map_fd)
+    fill_map(b["m"].map_fd)
     start = time.perf_counter()
     items = b["m"].items()
     theirs = time.perf_counter() - start

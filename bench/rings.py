@@ -90,7 +90,7 @@ int fill(struct xdp_md *ctx)
 FIELDS = ("a", "b", "c", "d", "g", "e", "f")
 
 
-def _timed(run: Callable[[], int], expected: int) -> float:
+def timed(run: Callable[[], int], expected: int) -> float:
     """Seconds an event, after checking that every event came through."""
     start = time.perf_counter()
     got = run()
@@ -162,7 +162,7 @@ def _ours(source: str, *consumers: Callable[[Any, Any], int]) -> list[float]:
             spent[0].append(peer / RING_EVENTS)
             for mine, consumer in zip(spent[1:], consumers, strict=True):
                 _emit(obj, RING_EVENTS)
-                mine.append(1e9 * _timed(partial(consumer, reader, layout), RING_EVENTS))
+                mine.append(1e9 * timed(partial(consumer, reader, layout), RING_EVENTS))
         reader.close()
     return [statistics.median(times) for times in spent]
 
@@ -191,7 +191,7 @@ def ring() -> None:
     bcc_ns = []
     for _ in range(3):
         run_program(fill.fd, RING_EVENTS)
-        bcc_ns.append(1e9 * _timed(rows, RING_EVENTS))
+        bcc_ns.append(1e9 * timed(rows, RING_EVENTS))
     b.cleanup()
     theirs = statistics.median(bcc_ns)
     line(
@@ -208,7 +208,7 @@ def perf() -> None:
         ours_ns = []
         for _ in range(ROUNDS):
             _emit(obj, PERF_EVENTS)
-            ours_ns.append(1e9 * _timed(lambda: _frame(reader, layout), PERF_EVENTS))
+            ours_ns.append(1e9 * timed(lambda: _frame(reader, layout), PERF_EVENTS))
         reader.close()
     b = bcc().BPF(text=BCC_PERF)
     fill = b.load_func("fill", bcc().BPF.XDP)
@@ -218,7 +218,7 @@ def perf() -> None:
     bcc_ns = []
     for _ in range(3):
         run_program(fill.fd, PERF_EVENTS)
-        bcc_ns.append(1e9 * _timed(rows, PERF_EVENTS))
+        bcc_ns.append(1e9 * timed(rows, PERF_EVENTS))
     # Its finaliser deletes the CPUs' keys through a descriptor number that may be another map's by then.
     del rows
     b.tables.clear()

@@ -34,7 +34,7 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _producer(fd: int, seconds: float) -> int:
+def producer(fd: int, seconds: float) -> int:
     """A child that emits RATE events a second in small bursts; returns its pid."""
     child = os.fork()
     if child:
@@ -55,7 +55,7 @@ def sustained(seconds: float = 60.0) -> None:
         stream = obj.streams["events"]
         gc.collect()
         resident = _resident()
-        child = _producer(syscall.fd_by_id(syscall.OBJ_PROGRAM, obj.programs["fill"].info.id), seconds)
+        child = producer(syscall.fd_by_id(syscall.OBJ_PROGRAM, obj.programs["fill"].info.id), seconds)
         try:
             start, used = time.monotonic(), time.process_time()
             slowest, frames, reported = 0.0, 0, False

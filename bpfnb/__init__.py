@@ -16,10 +16,30 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bpfnb import lab, tools, views, vm
+    from bpfnb.exports import export
     from bpfnb.loading import close_all, load
     from bpfnb.object import BpfObject, objects
+    from bpfnb.recording.chosen import record
+    from bpfnb.recording.reader import Recording
+    from bpfnb.recording.replay import replay
+    from bpfnb.recording.session import replaying
 
-__all__ = ["BpfObject", "close_all", "load", "objects"]
+__all__ = [
+    "BpfObject",
+    "Recording",
+    "close_all",
+    "export",
+    "lab",
+    "load",
+    "objects",
+    "record",
+    "replay",
+    "replaying",
+    "tools",
+    "views",
+    "vm",
+]
 
 try:
     __version__ = version("bpfnb")
@@ -31,15 +51,22 @@ _HOMES = {
     "close_all": "bpfnb.loading",
     "BpfObject": "bpfnb.object",
     "objects": "bpfnb.object",
+    "export": "bpfnb.exports",
+    "record": "bpfnb.recording.chosen",
+    "replay": "bpfnb.recording.replay",
+    "replaying": "bpfnb.recording.session",
+    "Recording": "bpfnb.recording.reader",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that ``import bpfnb`` is quick and needs no libbpf."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'bpfnb' has no attribute '{name}'")
     from importlib import import_module
 
+    if name in ("guest", "lab", "tools", "views", "vm"):
+        return import_module(f"bpfnb.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bpfnb' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bpfnb import btf_elf, btf_text
+from bpfnb.btf_strings import Strings
 from bpfnb.btf_types import (
     KINDS,
     Array,
@@ -69,12 +70,11 @@ POINTER_SIZE: Final = 8
 PREFERENCE: Final = (
     "struct", "union", "enum", "enum64", "typedef", "int", "float", "func", "var", "datasec", "fwd"
 )  # fmt: skip
-# 32-bit words that follow a type's three: a fixed number, and a number for each of its vlen entries.
-_FIXED = [{"int": 1, "array": 3, "var": 1, "decl_tag": 1}.get(kind, 0) for kind in KINDS]
-_EACH = [
-    {"struct": 3, "union": 3, "enum": 2, "func_proto": 2, "datasec": 3, "enum64": 3}.get(kind, 0)
-    for kind in KINDS
-]
+# A type's length in 32-bit words, by its kind: that of the type itself, and of each of its vlen entries.
+_LENGTHS = np.full(32, 1 << 30, np.int32)  # of kinds that are unknown
+_LENGTHS[: len(KINDS)] = [3 + {"int": 1, "array": 3, "var": 1, "decl_tag": 1}.get(kind, 0) for kind in KINDS]
+_ENTRIES = {"struct": 3, "union": 3, "enum": 2, "func_proto": 2, "datasec": 3, "enum64": 3}
+_EACH = np.array([_ENTRIES.get(kind, 0) for kind in (*KINDS, *[""] * (32 - len(KINDS)))], np.int32)
 
 format_struct = btf_text.format_struct
 
@@ -103,11 +103,10 @@ class Btf:
         self.data = data
         self.base = base
         self._types = data[header + types_at : header + types_at + types_size]
-        self._strings = data[header + strings_at : header + strings_at + strings_size]
+        start = header + strings_at
+        self.strings: Strings = Strings(data[start : start + strings_size], base.strings if base else None)
         self._words = memoryview(self._types).cast("I")
         self._first_id = len(base) if base else 1
-        self._first_string = base._string_end if base else 0
-        self._string_end: int = self._first_string + strings_size
         self._starts = self._index()
         self._cache: dict[int, Type] = {}
         self._names: dict[str, tuple[str, ...]] = {}
@@ -115,12 +114,22 @@ class Btf:
         self._sections: dict[str, tuple[int, dict[str, int]]] = {}
 
     @staticmethod
-    @lru_cache(maxsize=8)
     def kernel(module: str | None = None) -> Btf:
         """The running kernel's types, or those of one loaded *module* on top of them (read once per process).
+        Where another system is meant (:func:`bpfnb.kernel.system.meaning`), its kernel's.
 
         Raises MissingDependency where the kernel has no BTF, UnknownName where no such module has any.
         """
+        from bpfnb.kernel.system import meant
+
+        if (other := meant()) is not None:
+            types: Btf = other.btf()
+            return types
+        return Btf._kernel(module)
+
+    @staticmethod
+    @lru_cache(maxsize=8)
+    def _kernel(module: str | None) -> Btf:
         try:
             data = (SYSFS / (module or "vmlinux")).read_bytes()
         except FileNotFoundError:
@@ -215,9 +224,37 @@ class Btf:
     def names(self, kind: str) -> tuple[str, ...]:
         """Names of all types of one kind (``"func"``, ``"struct"`` ...), without the base's."""
         if kind not in self._names:
-            offsets = self._name_offsets[self._of_kind(kind)].tolist()
-            self._names[kind] = tuple(self._string(offset) for offset in offsets if offset)
+            offsets = self._name_offsets[self._of_kind(kind)]
+            self._names[kind] = tuple(self.strings.many(offsets[offsets > 0]))
         return self._names[kind]
+
+    def named(self, kind: str) -> dict[str, int]:
+        """The id of the first type of one kind by its name, without the base's."""
+        indices = self._of_kind(kind)
+        indices = indices[self._name_offsets[indices] > 0]
+        return self._first(self._name_offsets[indices], indices)
+
+    def enumerators(self) -> dict[str, int]:
+        """The id of the first enumeration that has an enumerator of a name, without the base's."""
+        words, starts = np.frombuffer(self._types, "<u4"), self._places
+        found: dict[str, int] = {}
+        for kind in ("enum64", "enum"):
+            indices = self._of_kind(kind)
+            counts = (words[starts[indices] + 1] & np.uint32(0xFFFF)).astype(np.intp)
+            before = np.cumsum(counts) - counts
+            rows = np.arange(counts.sum()) - np.repeat(before, counts)
+            places = np.repeat(starts[indices] + 3, counts) + _ENTRIES[kind] * rows
+            found |= self._first(words[places], np.repeat(indices, counts))
+        return found
+
+    def _first(self, offsets: npt.NDArray[np.uint32], indices: npt.NDArray[np.intp]) -> dict[str, int]:
+        """Name -> id; of equal names the first stays."""
+        ids: list[int] = (indices + self._first_id).tolist()
+        return dict(zip(reversed(self.strings.many(offsets)), reversed(ids), strict=True))
+
+    def all_named(self, kind: str, name: str) -> list[int]:
+        """Ids of the types of one kind that have a name, without the base's."""
+        return [index + self._first_id for index in self._ids(name) if KINDS[self._kinds[index]] == kind]
 
     def ids(self, kind: str) -> list[int]:
         """Ids of all types of one kind, without the base's."""
@@ -256,29 +293,34 @@ class Btf:
     # The format.
 
     def _index(self) -> list[int]:
-        words, fixed, each = self._words, _FIXED, _EACH
-        starts, at, end = [], 0, len(words)
+        """Where each type starts, in words. How far it is to the next is worked out for every word beforehand."""
+        kinds = np.frombuffer(self._types, "u1")[7::4] & np.uint8(31)
+        counts = np.frombuffer(self._types, "<u2")[2::2]
+        steps = memoryview(_LENGTHS[kinds] + _EACH[kinds] * counts)
+        starts, at, end = [], 0, len(self._words)
         try:
             while at < end:
                 starts.append(at)
-                info = words[at + 1]
-                kind = info >> 24 & 31
-                at += 3 + fixed[kind] + each[kind] * (info & 0xFFFF)
+                at += steps[at]
         except IndexError:
-            raise BpfnbError(
-                f"BTF type {len(starts)} is damaged or of a kind newer than bpfnb knows."
-            ) from None
+            at = end + 1
+        if starts and (kinds[starts[-1] : starts[-1] + 1] >= len(KINDS)).any():
+            raise BpfnbError(f"BTF type {len(starts)} is damaged or of a kind newer than bpfnb knows.")
         if at != end:
             raise BpfnbError("This BTF is damaged: its last type is cut off.")
         return starts
 
     @cached_property
+    def _places(self) -> npt.NDArray[np.intp]:
+        return np.asarray(self._starts, np.intp)
+
+    @cached_property
     def _name_offsets(self) -> npt.NDArray[np.uint32]:
-        return np.frombuffer(self._types, "<u4")[self._starts]
+        return np.frombuffer(self._types, "<u4")[self._places]
 
     @cached_property
     def _kinds(self) -> npt.NDArray[np.uint32]:
-        infos = np.frombuffer(self._types, "<u4")[np.asarray(self._starts, np.intp) + 1]
+        infos = np.frombuffer(self._types, "<u4")[self._places + 1]
         return infos >> np.uint32(24) & np.uint32(31)
 
     def _of_kind(self, kind: str) -> npt.NDArray[np.intp]:
@@ -294,40 +336,17 @@ class Btf:
             tags[place] = (*tags.get(place, ()), tag.name)
         return tags
 
-    def _string(self, offset: int) -> str:
-        if offset < self._first_string:
-            assert self.base is not None
-            return self.base._string(offset)
-        offset -= self._first_string
-        end = self._strings.find(b"\0", offset)
-        if end < 0:
-            raise BpfnbError("This BTF is damaged: a name lies outside its strings.")
-        return self._strings[offset:end].decode(errors="replace")
-
-    def _string_offsets(self, name: str) -> list[int]:
-        """Everywhere that *name* stands in the strings (compilers need not merge equal ones)."""
-        offsets = self.base._string_offsets(name) if self.base else []
-        needle = b"\0%b\0" % name.encode()
-        at = self._strings.find(needle)
-        while at >= 0:
-            offsets.append(at + 1 + self._first_string)
-            at = self._strings.find(needle, at + 1)
-        if self.base and self._strings.startswith(
-            needle[1:]
-        ):  # split BTF need not begin with an empty string
-            offsets.append(self._first_string)
-        return offsets
-
     def _ids(self, name: str) -> list[int]:
-        offsets = self._string_offsets(name) if name else []
+        offsets = self.strings.offsets_of(name) if name else []
         found: list[int] = np.flatnonzero(np.isin(self._name_offsets, offsets)).tolist() if offsets else []
         return found
 
     def _parse(self, id: int) -> Type:  # noqa: A002
-        words, at = self._words, self._starts[id - self._first_id]
-        kind = words[at + 1] >> 24 & 31
-        more = words[at + 3 : at + 3 + _FIXED[kind] + _EACH[kind] * (words[at + 1] & 0xFFFF)].tolist()
-        found = parse(id, words[at], words[at + 1], words[at + 2], more, self._string)
+        words, index = self._words, id - self._first_id
+        at = self._starts[index]
+        end = self._starts[index + 1] if index + 1 < len(self._starts) else len(words)
+        more = words[at + 3 : end].tolist()
+        found = parse(id, words[at], words[at + 1], words[at + 2], more, self.strings.__getitem__)
         return self._placed(found) if isinstance(found, DataSec) else found
 
     def _placed(self, section: DataSec) -> DataSec:

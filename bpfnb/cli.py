@@ -6,135 +6,36 @@ Verbs that act on live objects exist in a notebook only, where those objects are
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from bpfnb import guest, verbs
+from bpfnb.commandline import HelpWanted, UsageProblem, Verb, run
 from bpfnb.errors import BpfnbError, UnknownName, nearest
+from bpfnb.variables import literal
 
 if TYPE_CHECKING:
     from bpfnb.object import BpfObject
 
-__all__ = ["NOTEBOOK", "TERMINAL", "HelpWanted", "Parser", "UsageProblem", "Verb", "failures", "main", "run"]
+__all__ = ["NOTEBOOK", "TERMINAL", "assignment", "failures", "leave", "main"]
 
 failures: dict[str, BpfnbError] = {}
 """Why the last ``%%bpf`` cell of a name failed; ``%bpf log`` shows it. Empty again when the cell succeeds."""
 
 
-class UsageProblem(Exception):
-    """The words of a command line do not fit."""
-
-
-class HelpWanted(Exception):
-    """``--help`` was given; the argument is the text."""
-
-
-class _Help(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        raise HelpWanted(parser.format_help())
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str, **keywords: Any) -> None:
-        super().__init__(prog, **{**keywords, "width": 96, "max_help_position": 26})
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse that never exits, never abbreviates, and names the nearest option."""
-
-    def __init__(self, prog: str, **keywords: Any) -> None:
-        super().__init__(
-            prog,
-            add_help=False,
-            allow_abbrev=False,
-            formatter_class=_Formatter,
-            **keywords,
-        )
-        self.color = False  # argparse of Python 3.14 would colour what is shown elsewhere
-        self.add_argument("-h", "--help", action=_Help, nargs=0, help="show this text")
-
-    @property
-    def options(self) -> list[str]:
-        """Every option's spelling, longest ones first by name."""
-        return sorted(self._option_string_actions)
-
-    def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """:raises UsageProblem: for words that do not fit. :raises HelpWanted: for ``--help``."""
-        known, extra = self.parse_known_args(list(words))
-        if extra:
-            wrong = next((word for word in extra if word.startswith("-")), extra[0]).split("=")[0]
-            if not wrong.startswith("-"):
-                raise UsageProblem(f"{self.prog}: '{wrong}' is one word too many")
-            close = nearest(wrong, self.options, 1) or [o for o in self.options if o.startswith(wrong)][:1]
-            tail = f"; did you mean {close[0]}?" if close else f"; {self.prog} --help lists the options"
-            raise UsageProblem(f"{self.prog}: there is no option {wrong}{tail}")
-        return known
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageProblem(f"{self.prog}: {message}")
-
-
-@dataclass(frozen=True)
-class Verb:
-    """One verb: what it does in a line, its arguments, and the function that does it."""
-
-    name: str
-    summary: str
-    call: Callable[[argparse.Namespace], Any]
-    arguments: Sequence[tuple[Sequence[str], dict[str, Any]]] = field(default=())
-    examples: Sequence[str] = ()
-
-    def parser(self, prog: str) -> Parser:
-        lines = [f"  {prog} {self.name} {example}".rstrip() for example in self.examples]
-        epilog = "\n".join(["examples:", *lines]) if lines else None
-        parser = Parser(f"{prog} {self.name}", description=self.summary, epilog=epilog)
-        for names, keywords in self.arguments:
-            parser.add_argument(*names, **keywords)
-        return parser
-
-
-def run(words: Sequence[str], verbs: dict[str, Verb], prog: str) -> Any:
-    """What the verb returns. :raises UsageProblem, HelpWanted, BpfnbError:"""
-    if not words or words[0] in ("-h", "--help"):
-        raise HelpWanted(overview(verbs, prog))
-    if words[0] == "help":
-        raise HelpWanted(help_text(words[1:], verbs, prog))
-    verb = _verb(words[0], verbs, prog)
-    return verb.call(verb.parser(prog).parse(words[1:]))
-
-
-def overview(verbs: dict[str, Verb], prog: str) -> str:
-    """All verbs with a line each."""
-    width = max(map(len, verbs)) + 2
-    lines = [f"  {name:{width}}{verb.summary}" for name, verb in verbs.items()]
-    return (
-        "\n".join([f"usage: {prog} VERB ...", "", *lines, "", f"{prog} help VERB says more of one."]) + "\n"
-    )
-
-
-def help_text(words: Sequence[str], verbs: dict[str, Verb], prog: str) -> str:
-    return _verb(words[0], verbs, prog).parser(prog).format_help() if words else overview(verbs, prog)
-
-
-def _verb(name: str, verbs: dict[str, Verb], prog: str) -> Verb:
-    if name in verbs:
-        return verbs[name]
-    if prog == "bpfnb" and name in NOTEBOOK:
-        raise UsageProblem(f"bpfnb: '{name}' acts on the objects of a notebook; use %bpf {name} there")
-    close = nearest(name, list(verbs), 1)
-    hint = f"did you mean {close[0]}?" if close else f"{prog} help lists them"
-    raise UsageProblem(f"{prog}: there is no verb '{name}'; {hint}")
-
-
 # What the verbs do
 
 
-def _objects(names: Iterable[str]) -> list[BpfObject]:
-    from bpfnb import objects
+def _objects(names: Iterable[str], known: Mapping[str, Any] | None = None) -> list[BpfObject]:
+    import bpfnb
 
+    objects: Mapping[str, Any] = bpfnb.objects if known is None else known
     found = []
     for name in names:
         if name not in objects:
@@ -148,14 +49,21 @@ def _objects(names: Iterable[str]) -> list[BpfObject]:
 
 
 def _list(_: argparse.Namespace) -> Any:
-    from bpfnb import objects
     from bpfnb.views.lists import object_table
 
-    return object_table(list(objects.values()))
+    return object_table(list(_with_bpftrace().values()))
 
 
 def _show(args: argparse.Namespace) -> Any:
-    return _objects([args.name])[0]
+    return _objects([args.name], _with_bpftrace())[0]
+
+
+def _with_bpftrace() -> dict[str, Any]:
+    """What can be listed, stopped and closed: the objects, and where that was used, programs of bpftrace."""
+    from bpfnb import objects
+
+    used = sys.modules.get("bpfnb.bpftrace")
+    return {**objects, **(used.running if used else {})}
 
 
 def _each(action: str) -> Callable[[argparse.Namespace], Any]:
@@ -165,9 +73,10 @@ def _each(action: str) -> Callable[[argparse.Namespace], Any]:
         from bpfnb import objects
         from bpfnb.views.lists import object_table
 
+        known = _with_bpftrace() if action in ("stop", "close") else objects
         if not args.names and not getattr(args, "all", False):
             raise UsageProblem(f"%bpf {action}: name an object, or --all")
-        chosen = list(objects.values()) if getattr(args, "all", False) else _objects(args.names)
+        chosen = list(known.values()) if getattr(args, "all", False) else _objects(args.names, known)
         for obj in chosen:
             getattr(obj, action)()
         return object_table(chosen)
@@ -192,7 +101,7 @@ def _vars(args: argparse.Namespace) -> Any:
 
 
 def _log(args: argparse.Namespace) -> Any:
-    from bpfnb.views.table import Preformatted
+    from bpfnb.views.plain import Preformatted
 
     if args.name in failures:
         return Preformatted(failures[args.name].log or str(failures[args.name]), f"log of {args.name}")
@@ -209,14 +118,16 @@ def _find(args: argparse.Namespace) -> Any:
     from bpfnb.kernel.hooks import find
     from bpfnb.views.lists import hook_table
 
-    return hook_table(find(args.pattern), args.pattern, args.limit)
+    with guest.meaning():
+        return hook_table(find(args.pattern), args.pattern, args.limit)
 
 
 def _struct(args: argparse.Namespace) -> Any:
     from bpfnb.btf import Btf, format_struct
-    from bpfnb.views.table import Preformatted
+    from bpfnb.views.plain import Preformatted
 
-    return Preformatted(format_struct(Btf.kernel(), " ".join(args.name)), " ".join(args.name))
+    with guest.meaning():
+        return Preformatted(format_struct(Btf.kernel(), " ".join(args.name)), " ".join(args.name))
 
 
 def _features(_: argparse.Namespace) -> Any:
@@ -230,6 +141,56 @@ def _doctor(_: argparse.Namespace) -> Any:
     from bpfnb.doctor import report
 
     return report()
+
+
+def _script(args: argparse.Namespace) -> NoReturn:
+    from bpfnb.bcc.scripts import become_script
+
+    become_script(args.path, _own_words(args))
+
+
+def _script_in_cell(args: argparse.Namespace) -> None:
+    from bpfnb.bcc.scripts import run_script
+    from bpfnb.bcc.showing import show
+
+    show(run_script(args.path, _own_words(args)))
+
+
+def _own_words(args: argparse.Namespace) -> list[str]:
+    """The tool's arguments, without the mark in front of them."""
+    words: list[str] = args.arguments
+    return words[words[:1] == ["--"] :]
+
+
+def _bcc(args: argparse.Namespace) -> Any:
+    from bpfnb.bcc.engine import switched
+    from bpfnb.views.plain import Preformatted
+
+    return Preformatted(switched(args.state == "on"), "bcc")
+
+
+def _tool(args: argparse.Namespace) -> Any:
+    from bpfnb.tools import verb
+
+    return verb.in_notebook(args)
+
+
+def _tool_in_terminal(args: argparse.Namespace) -> Any:
+    from bpfnb.tools import verb
+
+    return verb.in_terminal(args)
+
+
+def _trace(args: argparse.Namespace) -> Any:
+    from bpfnb.tools import verb
+
+    return verb.traced(args, verb.in_notebook)
+
+
+def _trace_in_terminal(args: argparse.Namespace) -> Any:
+    from bpfnb.tools import verb
+
+    return verb.traced(args, verb.in_terminal)
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -246,17 +207,6 @@ def assignment(text: str) -> tuple[str, object]:
     return name.strip(), literal(value.strip())
 
 
-def literal(text: str) -> object:
-    if text in ("true", "false"):
-        return text == "true"
-    for read in (lambda t: int(t, 0), float):
-        try:
-            return read(text)
-        except ValueError:
-            continue
-    return text
-
-
 _NAME = (("name",), {"metavar": "NAME", "help": "a live object"})
 _NAMES = (("names",), {"metavar": "NAME", "nargs": "+", "help": "live objects"})
 _ANY = (("names",), {"metavar": "NAME", "nargs": "*", "help": "live objects"})
@@ -264,6 +214,52 @@ _ALL = (("--all",), {"action": "store_true", "help": "every live object"})
 _LIMIT = (("--limit",), {"type": int, "default": 200, "metavar": "N", "help": "rows to show (200)"})
 _PATTERN = (("pattern",), {"metavar": "PATTERN", "help": "a name with * and ?, for example 'sched:*'"})
 _TYPE = (("name",), {"metavar": "NAME", "nargs": "+", "help": "a struct, union, enum, typedef or function"})
+
+_SCRIPT = (
+    (("path",), {"metavar": "TOOL", "help": "a path, or the name of a packaged tool: runqlat"}),
+    (
+        ("arguments",),
+        {"metavar": "...", "nargs": argparse.REMAINDER, "help": "the tool's own arguments, after --"},
+    ),
+)
+_SCRIPT_SUMMARY = "run one of bcc's tools, or another script that uses bcc, without kernel headers"
+_SCRIPT_EXAMPLES = ("/usr/sbin/runqlat-bpfcc -- 1 5", "syscount -- -i 1 -d 5")
+
+_TOOL = (
+    (("--find",), {"nargs": "+", "metavar": "WORD", "help": "list only tools that have to do with this"}),
+    (("name",), {"nargs": "?", "metavar": "NAME", "help": "a tool; without it, the list"}),
+    (
+        ("options",),
+        {"nargs": argparse.REMAINDER, "metavar": "...", "help": "the tool's own; NAME --help lists them"},
+    ),
+)
+_TOOL_SUMMARY = "ready-made probes: list them, or start one"
+_TOOL_EXAMPLES = ("", "--find exec", "execsnoop --comm make", "execsnoop --help")
+
+_TRACE = (
+    (("--list",), {"action": "store_true", "help": "list tracepoints with their fields"}),
+    (
+        ("event",),
+        {"nargs": "?", "default": "", "metavar": "EVENT", "help": "a tracepoint; without it, all options"},
+    ),
+    (
+        ("options",),
+        {
+            "nargs": argparse.REMAINDER,
+            "metavar": "...",
+            "help": "more tracepoints and the options: --filter, --columns ...",
+        },
+    ),
+)
+_TRACE_SUMMARY = "any tracepoint as a table, filtered in the kernel"
+_TRACE_EXAMPLES = (
+    "sched:sched_switch --filter \"prev_pid == 42 && next_comm ~ 'redis*'\" --columns time,next_comm",
+    "--list 'tcp:*'",
+    "",
+)
+
+_SWITCH = (("state",), {"nargs": "?", "choices": ("on", "off"), "default": "on", "help": "on without it"})
+
 
 _EVERYWHERE = (
     Verb("features", "what this kernel lets this process load and attach, found by trying", _features),
@@ -301,6 +297,11 @@ NOTEBOOK: dict[str, Verb] = {
         Verb(
             "close", "detach and free everything in the kernel", _each("close"), (_ANY, _ALL), ("io", "--all")
         ),
+        Verb("script", _SCRIPT_SUMMARY, _script_in_cell, _SCRIPT, _SCRIPT_EXAMPLES),
+        Verb("tool", _TOOL_SUMMARY, _tool, _TOOL, (*_TOOL_EXAMPLES, "execsnoop --source")),
+        Verb("trace", _TRACE_SUMMARY, _trace, _TRACE, _TRACE_EXAMPLES),
+        Verb("bcc", "`from bcc import BPF` without kernel headers", _bcc, (_SWITCH,), ("", "off")),
+        *verbs.NOTEBOOK,
         *_EVERYWHERE,
     )
 }
@@ -309,6 +310,10 @@ TERMINAL: dict[str, Verb] = {
     verb.name: verb
     for verb in (
         *_EVERYWHERE,
+        Verb("script", _SCRIPT_SUMMARY, _script, _SCRIPT, _SCRIPT_EXAMPLES),
+        Verb("tool", _TOOL_SUMMARY, _tool_in_terminal, _TOOL, (*_TOOL_EXAMPLES, "execsnoop --duration 10")),
+        Verb("trace", _TRACE_SUMMARY, _trace_in_terminal, _TRACE, _TRACE_EXAMPLES),
+        *verbs.TERMINAL,
         Verb(
             "demo",
             "run the quickstart notebook on this kernel and say what it measured",
@@ -320,19 +325,48 @@ TERMINAL: dict[str, Verb] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The ``bpfnb`` command. Exit codes: 0 done, 1 refused or nothing found, 2 usage."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if words == ["--version"]:
+    """The ``bpfnb`` command. Exit codes: 0 done, 1 refused or nothing found, 2 usage.
+
+    Without *argv* it is the process's: what systemd, timeout and docker send ends it as Ctrl-C does, and it ends here.
+    """
+    if argv is None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        leave(_commanded(sys.argv[1:]))
+    return _commanded(argv)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process in order, but do not take pandas apart first, which takes longer than many a command."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # as Python does it: threads that have to end, then
+        atexit._run_exitfuncs()  # what was registered for the end
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except KeyboardInterrupt:
+        code = 130
+    except OSError:  # nobody reads it any more
+        code = code or 1
+    os._exit(code)
+
+
+def _commanded(words: Sequence[str]) -> int:
+    if list(words) == ["--version"]:
         from bpfnb import __version__
 
         print(f"bpfnb {__version__}")
         return 0
     try:
-        result = run(words, TERMINAL, "bpfnb")
-        if isinstance(result, int):
-            return result
-        print(result.text(), flush=True)
-        return _exit_code(result)
+        code = _ran(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # bpfnb find '*' | head; elsewhere with it, so that exit does not fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _ran(words: Sequence[str]) -> int:
+    try:
+        result = run(words, TERMINAL, "bpfnb", NOTEBOOK)
     except HelpWanted as wanted:
         print(wanted)
         return 0 if words else 2
@@ -342,11 +376,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BpfnbError as error:
         print(error.render(color=sys.stderr.isatty()), file=sys.stderr)
         return 1
-    except (
-        BrokenPipeError
-    ):  # `bpfnb find '*' | head`; point stdout elsewhere so that exit does not fail again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    if isinstance(result, int):
+        return result
+    print(result.text())
+    return _exit_code(result)
 
 
 def _exit_code(result: Any) -> int:

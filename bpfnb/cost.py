@@ -7,6 +7,7 @@ and shares are per such second. ``BPF_ENABLE_STATS`` exists since Linux 5.8, the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -129,13 +130,16 @@ class Meter:
 
     def _measure(self, watched: list[Watched]) -> None:
         """One window with statistics on, its result added to every account."""
-        try:
-            statistics = watched[0].statistics()
-        except Exception:  # a kernel without statistics has nothing to measure
-            time.sleep(WINDOW_SECONDS)
-            return
-        with statistics:
-            start = {w: (time.monotonic(), _read(w)) for w in watched}
+        with contextlib.ExitStack() as held:
+            measured = []
+            for w in watched:  # perhaps of several kernels; one that is gone has nothing to measure
+                with contextlib.suppress(Exception):
+                    held.enter_context(w.statistics())
+                    measured.append(w)
+            if not measured:
+                time.sleep(WINDOW_SECONDS)
+                return
+            start = {w: (time.monotonic(), _read(w)) for w in measured}
             with self._changed:
                 self._changed.wait(WINDOW_SECONDS)
             for w, (since, before) in start.items():

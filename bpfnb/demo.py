@@ -6,6 +6,7 @@ import copy
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ QUICKSTART = Path("notebooks/quickstart.ipynb")
 PLOTLY = "application/vnd.plotly.v1+json"
 
 
-def execute(path: Path, *, timeout: int = 120) -> Any:
+def execute(path: Path, *, timeout: int = 120, env: Mapping[str, str] | None = None) -> Any:
     """Run every cell of a notebook in a fresh kernel, in the notebook's folder; returns the executed notebook.
+
+    *env* is added to the environment.
 
     :raises nbclient.exceptions.CellExecutionError: a cell failed.
     :raises MissingDependency: nbclient is not installed.
@@ -43,7 +46,7 @@ def execute(path: Path, *, timeout: int = 120) -> Any:
             config=config,
             resources={"metadata": {"path": str(path.parent)}},
         )
-        client.execute(env={**os.environ, "PLOTLY_RENDERER": "plotly_mimetype"})
+        client.execute(env={**os.environ, "PLOTLY_RENDERER": "plotly_mimetype", **(env or {})})
     return notebook
 
 

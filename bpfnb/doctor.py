@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes.util
 import errno
 import html
+import importlib.util
 import os
 import re
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bpfnb.bcc import find
+from bpfnb.bcc.installed import matching, mismatch
+from bpfnb.bcc.kernel import Kernel
 from bpfnb.btf import Btf
 from bpfnb.compile.clang import find_clang
 from bpfnb.errors import BpfnbError, NotPermitted
@@ -37,7 +41,7 @@ _EVERYDAY = (
 )
 _INSTEAD = "use tracepoint, raw_tp or tp_btf; the error of a cell that needs one of these names which"
 _INCLUDES = (Path("/usr/local/include"), Path("/usr/include"))
-_DIST_PACKAGES = (Path("/usr/lib/python3/dist-packages"), Path("/usr/lib/python3/site-packages"))
+_BCC_AGAIN = "apt-get install --reinstall python3-bpfcc libbpfcc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,20 +297,71 @@ def _tools() -> Iterator[Row]:
     else:
         numbers = re.findall(r"_VERSION (\d+)", _read(folder / "bpf/libbpf_version.h"))
         yield Row("libbpf headers", f"{'.'.join(numbers)} in {folder}/bpf", OK)
-    yield _bcc()
 
 
-def _bcc() -> Row:
-    """bcc's own Python package. The one of that name on PyPI is unrelated, so it is told apart by its libbcc.py."""
-    folders = [*(Path(path) for path in sys.path if path), *_DIST_PACKAGES]
-    folder = next((path / "bcc" for path in folders if (path / "bcc/libbcc.py").is_file()), None)
-    remedy = "apt install python3-bpfcc (only for cells in bcc's dialect)"
-    if folder is None:
-        return Row("bcc", "not installed", WARN, remedy)
-    version = re.search(r"'([\d.]+)", _read(folder / "version.py"))
-    if ctypes.util.find_library("bcc") is None:
-        return Row("bcc", f"{folder}, but its library libbcc is missing", WARN, "apt install libbpfcc")
-    return Row("bcc", f"{version[1] if version else 'unknown version'} in {folder.parent}", OK)
+def _bcc() -> Iterator[Row]:
+    """The BPF Compiler Collection, which is optional: for cells and scripts in its dialect."""
+    if (other := find.other_project()) is not None:
+        yield Row(
+            "bcc of another project",
+            f"{other} is PyPI's package of that name, which has nothing to do with BPF; `import bcc` means it until "
+            "bpfnb.bcc.enable() or %bpf bcc",
+            WARN,
+            "pip uninstall bcc",
+        )
+    try:
+        folder = find.find_package()
+    except BpfnbError as error:
+        yield Row(
+            "bcc", "not installed; only cells and scripts in bcc's dialect need it", WARN, error.hints[0]
+        )
+        return
+    try:
+        version, library = find.attempt()
+    except BpfnbError as error:
+        yield Row("bcc", f"{folder}, which cannot be imported: {error.message}", WARN, _BCC_AGAIN)
+        return
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    yield Row("bcc", f"{version} in {folder.parent} with {library}; imports in this Python {python} too", OK)
+    yield _bcc_headers()
+    tools = find.packaged_tools()
+    if tools:
+        yield Row("bcc's tools", f"{len(tools)} in {tools[0].parent}, to run with %bpf script", OK)
+    else:
+        yield Row("bcc's tools", "not installed, nor needed", OK, "to run them: apt-get install bpfcc-tools")
+
+
+def _bcc_headers() -> Row:
+    what = "bcc's kernel headers"
+    chosen = os.environ.get("BCC_KERNEL_SOURCE", "")
+    try:
+        kernel = Kernel.running()
+    except BpfnbError:
+        remedy = "install the headers of this kernel: apt-get install linux-headers-$(uname -r)"
+        return Row(
+            what, chosen or "as bcc finds them: without BTF none can be made", OK if chosen else WARN, remedy
+        )
+    if chosen:
+        why = mismatch(Path(chosen), kernel)
+        said = f"{chosen}, which BCC_KERNEL_SOURCE names"
+        if why is None:
+            return Row(what, f"{said}: they are this kernel's", OK)
+        return Row(what, f"{said}: {why}", WARN, "unset BCC_KERNEL_SOURCE: they are then made from BTF")
+    if matching(kernel):
+        return Row(what, f"installed in /lib/modules/{kernel.release}: they are this kernel's", OK)
+    return Row(what, "made from BTF for each program; none need be installed", OK)
+
+
+def _optional() -> Iterator[Row]:
+    path = shutil.which("bpftrace")
+    yield Row(
+        "bpftrace",
+        f"{path}, for %%bpftrace cells" if path else "not installed; only %%bpftrace cells need it",
+        OK,
+    )
+    found = importlib.util.find_spec("symbolic") is not None
+    text = "by symbolic, for Symbolizer(lines=True)" if found else "not to be had; names are, without"
+    yield Row("lines of stacks", text, OK, "" if found else "pip install 'bpfnb[lines]'")
 
 
 def _mounts() -> Iterator[Row]:
@@ -349,4 +404,12 @@ def _mounted(kind: str) -> str:
     return ""
 
 
-_PARTS: tuple[Callable[[], Iterator[Row]], ...] = (_kernel, _permission, _offers, _tools, _mounts)
+_PARTS: tuple[Callable[[], Iterator[Row]], ...] = (
+    _kernel,
+    _permission,
+    _offers,
+    _tools,
+    _bcc,
+    _optional,
+    _mounts,
+)

@@ -19,6 +19,8 @@ from difflib import get_close_matches
 
 __all__ = [
     "AttachError",
+    "BadRecording",
+    "BadValue",
     "BpfnbError",
     "CompileError",
     "Diagnostic",
@@ -29,6 +31,7 @@ __all__ = [
     "MapFull",
     "MapTypeError",
     "MissingDependency",
+    "MissingRecording",
     "NotPermitted",
     "ObjectClosed",
     "UnknownName",
@@ -122,6 +125,20 @@ class UnknownName(BpfnbError, AttributeError, KeyError):
         close = nearest(name, names)
         hint = f"did you mean {', '.join(close)}?" if close else f"there are: {', '.join(names) or 'none'}"
         return cls(message, hints=[hint])
+
+
+class BadValue(BpfnbError, ValueError):
+    """A value that makes no sense where it was given."""
+
+
+class MissingRecording(BpfnbError, LookupError):
+    """What is to be replayed was not recorded, or its recording is not there."""
+
+    __str__ = BpfnbError.__str__
+
+
+class BadRecording(BpfnbError, ValueError):
+    """A file that is no recording, or a damaged one, or one that claims more than a recording may hold."""
 
 
 class CompileError(BpfnbError):

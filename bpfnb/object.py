@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
+from bpfnb import annotations as notes
 from bpfnb.compile import BpfElf, Source
 from bpfnb.cost import Cost, meter
 from bpfnb.errors import AttachError, Diagnostic, UnknownName
@@ -20,6 +22,9 @@ from bpfnb.frames.layout import Layout
 from bpfnb.kernel.backend import Backend, LoadedObject, MapInfo, ProgramStats
 from bpfnb.program import Program
 from bpfnb.variables import Vars
+
+if TYPE_CHECKING:
+    from bpfnb.views import ObjectPanel, View
 
 __all__ = ["STREAM_KINDS", "BpfObject", "objects"]
 
@@ -39,6 +44,9 @@ class BpfObject:
     in the kernel; what streams had collected stays readable). As a context manager it closes itself.
     """
 
+    origin = ""
+    """Where its data come from, where that is not this machine's kernel: ``recorded ... on kernel ...``."""
+
     def __init__(
         self,
         name: str,
@@ -57,6 +65,10 @@ class BpfObject:
         self.watchdog = watchdog
         self.note = ""
         self.state = "loaded"
+        self.endings: list[Callable[[], object]] = []
+        """Called when it stops: nothing more will come, and maps can still be read."""
+        self.owner: Callable[[], Any] | None = None
+        """Of a tool's object, what gives the tool, or None once that is gone."""
         self._final_costs: dict[str, Cost] = {}
         self._lock = threading.RLock()
         self.programs = {n: Program(self, info, options.get(n, {})) for n, info in loaded.programs.items()}
@@ -75,14 +87,13 @@ class BpfObject:
             if info.kind in STREAM_KINDS:
                 self.streams[map_name] = self._stream(info, provenance, rows)
             else:
-                self.maps[map_name] = MapFrame(
-                    map_name,
-                    loaded,
-                    info,
-                    elf.btf,
-                    provenance=provenance,
-                    lost=self._counted(map_name, "full"),
-                )
+                self.maps[map_name] = self._map(info, provenance)
+        for frame in (*self.streams.values(), *self.maps.values()):
+            frame.siblings = self.maps
+            frame.pauses.append((0.0, None))  # until a program is attached
+        self.origin = getattr(backend, "origin", "")
+        for frame in (*self.streams.values(), *self.maps.values()) if self.origin else ():
+            frame.origin, frame.symbols = self.origin, getattr(backend, "symbols", None)
         for stream in self.streams.values():
             pump.add(stream)
 
@@ -96,36 +107,66 @@ class BpfObject:
         return self.elf.source
 
     @property
+    def status(self) -> str:
+        """The state in the words that people are shown."""
+        return self.state
+
+    @property
     def warnings(self) -> Sequence[Diagnostic]:
         """The compiler's warnings, at the cell's lines."""
         return self.elf.warnings
 
-    def _stream(self, info: MapInfo, provenance: Mapping[str, str], rows: int | None) -> Stream:
-        layouts = [
-            Layout.of(self.elf.btf, event.type_id)
+    def _map(self, info: MapInfo, provenance: Mapping[str, str]) -> MapFrame:
+        return MapFrame(
+            info.name,
+            self.loaded,
+            info,
+            self.elf.btf,
+            provenance=provenance,
+            lost=self._counted(info.name, "full"),
+            view=self.elf.views.get(info.name),
+            clock=self.backend.clock_offset,
+        )
+
+    def _stated(self, info: MapInfo) -> notes.Annotations:
+        """What the declaration of a buffer says."""
+        declared = self.elf.btf.get(info.name, "var")
+        return notes.of(self.elf.btf, declared.id) if declared else notes.NONE
+
+    def _layouts(self, info: MapInfo) -> list[Layout]:
+        """Of the records of a buffer."""
+        each = notes.Annotations(sensitive=self._stated(info).sensitive)
+        return [
+            Layout.of(self.elf.btf, event.type_id, each, clock=self.backend.clock_offset)
             for event in self.elf.events.get(info.name, ())
             if event.type_id
         ]
+
+    def _stream(self, info: MapInfo, provenance: Mapping[str, str], rows: int | None) -> Stream:
         stream = Stream(
             info.name,
             self.loaded.reader(info.name),
-            layouts,
+            self._layouts(info),
             lost=self._counted(info.name, "lost"),
             provenance=provenance,
             kind=info.kind,
         )
         if rows is not None:
             stream.limit(rows=rows)
+        stream.view = self._stated(info).view
         return stream
 
     def _counted(self, map_name: str, what: str) -> Any:
-        """A function that sums the in-kernel counters that the compiled code keeps for a map."""
+        """A function that sums the in-kernel counters that the compiled code keeps for a map; None without any."""
         sections = {info.internal: name for name, info in self.loaded.maps.items() if info.internal}
         places = [
             (sections[counter.section], counter.offset)
             for counter in self.elf.counters.get(map_name, ())
             if counter.what == what and counter.section in sections
         ]
+
+        if not places and not self.elf.counting:
+            return None
 
         def total() -> int:
             return sum(int.from_bytes(self.loaded.read_bytes(m, offset, 8), "little") for m, offset in places)
@@ -182,17 +223,23 @@ class BpfObject:
                 return
             self.detach()
             for stream in self.streams.values():
-                stream.drain()
+                stream.finish()
             self.state, self.note = "stopped", note
             self._final_costs = meter.costs(self)
+            for ending in list(self.endings):
+                ending()
             meter.forget(self)
+            for frame in (*self.streams.values(), *self.maps.values()):
+                frame.end()
+            if "_panel" in self.__dict__:
+                self._panel.stop()
 
-    def close(self) -> None:
+    def close(self, note: str = "") -> None:
         """Detach and release everything. Streams keep the rows they have; maps are gone with the kernel's."""
         with self._lock:
             if self.state == "closed":
                 return
-            self.stop()
+            self.stop(note)
             for stream in self.streams.values():
                 pump.remove(stream)
                 stream.close()
@@ -200,6 +247,10 @@ class BpfObject:
             self.state = "closed"
             if objects.get(self.name) is self:
                 del objects[self.name]
+        if "anywidget" in sys.modules:  # else nothing was shown
+            from bpfnb.views.objectpanel import release
+
+            release(self)
 
     def _attach_program(self, program: Program, options: Mapping[str, Any]) -> None:
         with self._lock:
@@ -208,6 +259,8 @@ class BpfObject:
 
     def _now_attached(self) -> None:
         self.state, self.note = "attached", ""
+        for frame in (*self.streams.values(), *self.maps.values()):
+            frame.measuring(True)
         meter.watch(self)
 
     def _detach(self, *programs: Program) -> None:
@@ -218,6 +271,8 @@ class BpfObject:
             self.loaded.detach(*links)  # together, since the kernel lets each wait
             if self.state == "attached" and not any(p.attached for p in self.programs.values()):
                 self.state = "loaded"
+                for frame in (*self.streams.values(), *self.maps.values()):
+                    frame.measuring(False)
 
     # Cost
 
@@ -295,6 +350,33 @@ class BpfObject:
 
     def __iter__(self) -> Iterator[str]:
         return iter([*self.streams, *self.maps])
+
+    # Display
+
+    def panel(self) -> ObjectPanel:
+        """The live panel, always the same one: state, buttons, programs, streams, maps, a control for each variable."""
+        from bpfnb.views.objectpanel import ObjectPanel, kept
+
+        return kept(self, "_panel", lambda: ObjectPanel(self))
+
+    def views(self) -> list[View]:
+        """The views that the VIEW annotations of streams and maps ask for, always the same ones."""
+        from bpfnb.views.objectpanel import annotated
+
+        return [annotated(frame) for frame in self._annotated()]
+
+    def _annotated(self) -> list[Stream | MapFrame]:
+        frames: tuple[Stream | MapFrame, ...] = (*self.streams.values(), *self.maps.values())
+        return [frame for frame in frames if frame.view]
+
+    def _ipython_display_(self) -> None:
+        from bpfnb.views.objectpanel import display_object
+
+        display_object(self)
+
+    def _display_(self) -> Any:
+        """What marimo shows: as in a notebook, one below the other."""
+        return sys.modules["marimo"].vstack([self.panel(), *self.views()])
 
     def __repr__(self) -> str:
         with contextlib.suppress(ImportError):

@@ -64,6 +64,16 @@ class Program:
         """Run count and run time over the seconds in which statistics were on; looking turns them on for a while."""
         return self.object.costs().get(self.name, Cost())
 
+    def fileno(self) -> int:
+        """Its descriptor, which a program array takes: ``obj.calls[0] = obj.programs["tail"]``. The object's own.
+
+        BpfnbError where the object is not of this machine's kernel.
+        """
+        find = getattr(self.object.loaded, "program_fd", None)
+        if find is None:
+            raise BpfnbError(f"'{self.name}' has no descriptor in this process")
+        return int(find(self.name))
+
     def attach(self, **options: Any) -> Program:
         """Attach, with the options of :mod:`bpfnb.kernel.attach` where the section does not say where.
 

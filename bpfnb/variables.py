@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from bpfnb.btf import Btf, DataSec, Var
+from bpfnb.btf import Array, Btf, DataSec, Enum, Float, Int, Var
 from bpfnb.errors import BpfnbError, MapTypeError, UnknownName
 from bpfnb.frames.layout import Layout
 from bpfnb.kernel.backend import LoadedObject
@@ -21,12 +21,16 @@ class ReadOnlyVariable(BpfnbError, AttributeError):
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """Where one variable lives: ``section`` (.data, .bss, .rodata ...), ``offset`` and ``size`` in bytes."""
+    """Where one variable lives: ``section`` (.data, .bss, .rodata ...), ``offset`` and ``size`` in bytes.
+
+    ``id`` and ``type`` are those of the declaration and of its type in the object's BTF.
+    """
 
     name: str
     section: str
     offset: int
     size: int
+    id: int
     type: int
 
     @property
@@ -47,7 +51,9 @@ def variables_of(btf: Btf) -> dict[str, Variable]:
             variable = btf[type_id]
             # Statics inside functions ("function.name") and compiler-made strings are not the user's interface.
             if isinstance(variable, Var) and variable.name.isidentifier():
-                found[variable.name] = Variable(variable.name, section.name, offset, size, variable.type)
+                found[variable.name] = Variable(
+                    variable.name, section.name, offset, size, type_id, variable.type
+                )
     return found
 
 
@@ -65,15 +71,48 @@ def _variable(known: Mapping[str, Variable], name: str) -> Variable:
 
 def _encode(btf: Btf, variable: Variable, value: object) -> bytes:
     try:
-        return Layout.of(btf, variable.type).encode(value)
+        return Layout.of(btf, variable.type).encode(_as_list(btf, variable, value))
     except MapTypeError as error:
         raise MapTypeError(f"variable '{variable.name}': {error.message}", map=variable.section) from None
+
+
+def _as_list(btf: Btf, variable: Variable, value: object) -> object:
+    """For an array of numbers or texts, what people write short: ``42``, ``"42,43"`` (of ``--set``), ``[42, 43]``.
+
+    Elements that are not given are zero.
+    """
+    array = btf.resolve(variable.type)
+    if not isinstance(array, Array) or isinstance(value, bytes | Mapping):
+        return value
+    element = btf.resolve(array.element)
+    if isinstance(element, Int) and element.size == 1 and not element.bool:
+        return value  # one text, or bytes
+    if isinstance(value, str):
+        text = isinstance(element, Array)
+        value = [one if text else literal(one) for one in value.split(",")]
+    values = list(value) if isinstance(value, Iterable) else [value]
+    if isinstance(element, Array | Int | Float | Enum):
+        values += ["" if isinstance(element, Array) else 0] * (array.count - len(values))
+    return values
+
+
+def literal(text: str) -> object:
+    """What is written in one word: a whole number (also 0x..), a number, true, false, else text."""
+    if text in ("true", "false"):
+        return text == "true"
+    for read in (lambda t: int(t, 0), float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text
 
 
 class Vars:
     """Global variables by attribute or item: ``io.vars.min_us = 50`` is seen by the program's next run.
 
-    Integers, enums (by number), ``bool``, ``char[N]`` (``str``), arrays (``dict`` by index) and structs (``dict``).
+    Integers, enums (by number), ``bool``, ``char[N]`` (``str``), arrays (a list, which may be shorter) and
+    structs (``dict``).
     A ``const`` variable (.rodata) is set when the object is loaded; writing it afterwards raises ReadOnlyVariable.
     """
 

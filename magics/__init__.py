@@ -27,6 +27,7 @@ def unload_ipython_extension(ip: Any) -> None:
     close_all()
     for kind in ("line", "cell"):
         ip.magics_manager.magics[kind].pop("bpf", None)
+    ip.magics_manager.magics["cell"].pop("bpftrace", None)
     magics = ip.magics_manager.registry.pop(BpfMagics.__name__, None)
     if magics in ip.configurables:
         ip.configurables.remove(magics)

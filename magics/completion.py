@@ -17,8 +17,10 @@ from pathlib import Path
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
 from bpfnb import cli
+from bpfnb.bcc.dialect import functions
+from bpfnb.loading import ENGINES
 
-from . import ccell
+from . import bcccell, ccell
 from .options import ATTACH, cell_parser
 
 __all__ = ["Candidate", "Completions", "complete", "matcher"]
@@ -28,10 +30,11 @@ LIMIT = 300
 
 _LINE = re.compile(r"^\s*(?:[\w,\s.]+=\s*)?%bpf\s(.*)$", re.DOTALL)
 _CELL = re.compile(r"^\s*%%bpf\b")
+_GUEST = re.compile(r"^\s*%%bpf\s+vm\s+(sh\b.*)$")
 _SECTION = re.compile(r'\bSEC\("([^"\n]*)$')
 _MEMBER = re.compile(r"([A-Za-z_]\w*(?:\[[^\]]*\])?(?:(?:->|\.)\w+(?:\[[^\]]*\])?)*)(?:->|\.)(\w*)$")
 _CORE_READ = re.compile(r"\bBPF_(?:CORE|PROBE)_READ\(\s*(\w+)((?:\s*,\s*\w+)*)\s*,\s*(\w*)$")
-_ANNOTATE = re.compile(r"\b(UNIT|FORMAT|VIEW)\(\s*(?:\w+\s*,\s*)*(\w*)$")
+_ANNOTATE = re.compile(r"\b(UNIT|FORMAT|VIEW)\(\s*(?:[\w=]+\s*,\s*)*(\w*)$")
 _TYPE = re.compile(r"\b(?:struct|union|enum)\s+(\w*)$")
 _ADDRESS = re.compile(r"&(\w*)$")
 _WORD = re.compile(r"[A-Za-z_]\w*$")
@@ -86,7 +89,11 @@ def complete(text: str, line: int, column: int) -> Completions | None:
     before = lines[line][:column]
     if _CELL.match(lines[0]):
         if line == 0:
+            if match := _GUEST.match(before):
+                return _vm(match[1])
             return _options(before, "\n".join(lines[1:]))
+        if _GUEST.match(lines[0]):
+            return None
         return _c(before, "\n".join([*lines[1:line], before]), "\n".join(lines[1:]))
     match = _LINE.match(before)
     return _verbs(match[1]) if match else None
@@ -103,8 +110,14 @@ def _verbs(text: str) -> Completions:
     verb = cli.NOTEBOOK.get(done[0])
     if verb is None:
         return Completions(fragment, ())
+    if verb.name == "tool":
+        return _tool(fragment, done[1:])
+    if verb.name == "vm":
+        return _vm(" ".join([*done[1:], fragment]))
     if fragment.startswith("-"):
         return _pick(fragment, verb.parser("%bpf").options, "keyword")
+    if verb.name == "bcc":
+        return _pick(fragment, ("on", "off"), "keyword")
     if verb.name == "struct":
         return _pick(fragment, _type_names(fragment), "class")
     if verb.name == "find":
@@ -113,6 +126,40 @@ def _verbs(text: str) -> Completions:
         return _pick(fragment, (f"{name}=" for name in _variables(done[1])), "instance")
     takes_objects = any(names[0] in ("name", "names") for names, _ in verb.arguments)
     return _pick(fragment, (n for n in _object_names() if n not in done) if takes_objects else (), "instance")
+
+
+def _tool(fragment: str, done: Sequence[str]) -> Completions:
+    """A tool's name, then its options."""
+    from bpfnb import tools
+    from bpfnb.tools.verb import parser_of
+
+    if not done:
+        return _pick(fragment, ["--find"] if fragment.startswith("-") else tools.names(), "function")
+    if done[-1] == "--on":
+        return _pick(fragment, _guests(), "instance")
+    if done[0] not in tools.names() or not fragment.startswith("-"):
+        return Completions(fragment, ())
+    return _pick(fragment, [*parser_of(tools.find(done[0]), "%bpf").options, "--source"], "keyword")
+
+
+def _vm(text: str) -> Completions:
+    """What is done with guests, then its options, kernels and guests."""
+    from bpfnb.vm import machines
+    from bpfnb.vm.verb import NOTEBOOK
+
+    *done, fragment = re.split(r"\s+", text)
+    if not done:
+        return _pick(fragment, NOTEBOOK, "keyword")
+    verb = NOTEBOOK.get(done[0])
+    if verb is None:
+        return Completions(fragment, ())
+    if fragment.startswith("-"):
+        return _pick(fragment, verb.parser("%bpf vm").options, "keyword")
+    if done[-1] == "--name" or verb.name == "stop":
+        return _pick(fragment, machines if verb.name != "start" else (), "instance")
+    if done[-1].startswith("--"):
+        return Completions(fragment, ())
+    return _pick(fragment, [*_kernels(), "newest"] if verb.name in ("start", "prepare") else (), "module")
 
 
 def _options(before: str, body: str) -> Completions:
@@ -125,6 +172,9 @@ def _options(before: str, body: str) -> Completions:
         "--direction": lambda: ("ingress", "egress"),
         "--event": lambda: ("cpu-clock", "task-clock", "page-faults", "context-switches", "cpu-migrations"),
         "--watchdog": lambda: ("off",),
+        "--engine": lambda: ENGINES,
+        "--on": _guests,
+        "--attach": lambda: _places(fragment, body),
         "--max-entries": lambda: (f"{name}=" for name in ccell.maps(body)),
         "--pin": lambda: (f"{name}=" for name in ccell.maps(body)),
     }
@@ -151,6 +201,9 @@ def _c(before: str, above: str, body: str) -> Completions:
     code = _STRING.sub('""', before)
     if code.count('"') % 2 or "//" in code:
         return Completions("", ())
+    of_bcc = bcccell.probes(code, _tracepoints) or bcccell.fields(code, above) or bcccell.methods(code, body)
+    if of_bcc:
+        return _pick(*of_bcc, "function")
     if match := _ANNOTATE.search(code):
         return _pick(match[2], _annotation_words(match[1]), "keyword")
     if match := _CORE_READ.search(code):
@@ -172,6 +225,8 @@ def _c(before: str, above: str, body: str) -> Completions:
         known = list(_helpers())
     elif fragment.startswith("BPF_"):
         known = list(_constants())
+    if "SEC(" not in body:
+        known += bcccell.MACROS
     own = (word for word in ccell.words(body) if word != fragment)
     return _pick(fragment, [*known, *_C_WORDS, *own], "function" if known else "text")
 
@@ -208,6 +263,14 @@ def _sections(fragment: str) -> Iterable[str]:
     if head.split(".")[0] in ("fentry", "fexit", "fmod_ret", "kprobe", "kretprobe") and len(rest) >= 2:
         return [f"{head}/{name}" for name in _named("func", rest)]
     return hooks.SECTIONS
+
+
+def _places(fragment: str, body: str) -> Iterable[str]:
+    """FUNC= for each function of a cell in bcc's dialect that could be a program; behind it, sections."""
+    function, equals, section = fragment.partition("=")
+    if equals:
+        return (f"{function}={name}" for name in _sections(section))
+    return (f"{name}=" for name, found in functions(body).items() if not found.local)
 
 
 def _annotation_words(macro: str) -> list[str]:
@@ -287,6 +350,20 @@ def _kernel_members(struct: str) -> dict[str, str]:
 
 def _interfaces() -> list[str]:
     return sorted(path.name for path in Path("/sys/class/net").iterdir())
+
+
+def _kernels() -> list[str]:
+    """Versions that were fetched, newest first; no other is looked for while somebody types."""
+    from bpfnb.vm.kernels import cached
+
+    return [".".join(map(str, kernel.version)) for kernel in reversed(cached())]
+
+
+def _guests() -> list[str]:
+    """Names of guests that run, then kernels of which one can be started."""
+    from bpfnb.vm import machines
+
+    return [*machines, *_kernels()]
 
 
 def _object_names() -> list[str]:

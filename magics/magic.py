@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,13 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from traitlets import Float, Int
 
 import bpfnb
-from bpfnb import cli
-from bpfnb.errors import BpfnbError, Diagnostic
-from bpfnb.views.table import Preformatted
+from bpfnb import cli, commandline
+from bpfnb.bcc.dialect import check_places, recognise
+from bpfnb.errors import BadValue, BpfnbError, Diagnostic, MissingRecording, UnknownName
+from bpfnb.loading import WATCHDOG
+from bpfnb.views.plain import Preformatted
 
+from . import bpftracecell
 from .options import cell_parser, parse_cell, words
 
 __all__ = ["BpfMagics"]
@@ -28,21 +31,38 @@ class BpfMagics(Magics):
         config=True
     )
     watchdog = Float(
-        0.2, allow_none=True, help="Share of a CPU above which an object is stopped; None for no limit."
+        WATCHDOG, allow_none=True, help="Share of a CPU above which an object is stopped; None for no limit."
     ).tag(config=True)
 
     @line_magic("bpf")  # type: ignore[arg-type]
     def line(self, line: str) -> Any:
-        return _usage(lambda: cli.run(words(line), cli.NOTEBOOK, "%bpf"))
+        if _for_guest(line):
+            return _usage(lambda: _in_guest(line))
+        return _usage(lambda: commandline.run(words(line), cli.NOTEBOOK, "%bpf"))
 
     @cell_magic("bpf")  # type: ignore[arg-type]
     def cell(self, line: str, body: str) -> Any:
+        if _for_guest(line):
+            return _usage(lambda: _in_guest(line, body))
         return _usage(lambda: self._load(line, body))
+
+    @cell_magic("bpftrace")  # type: ignore[arg-type]
+    def bpftrace_cell(self, line: str, body: str) -> Any:
+        if bpfnb.replaying():
+            raise MissingRecording(
+                "programs of bpftrace are not recorded, and recordings are replayed now",
+                hints=["%bpf replay off runs it again"],
+            )
+        return _usage(lambda: bpftracecell.run_cell(line, body, self._bind_bpftrace))
+
+    def _bind_bpftrace(self, name: str, made: object) -> None:
+        self._names[name] = made
 
     def _load(self, line: str, body: str) -> bpfnb.BpfObject:
         options = parse_cell(line)
         name = options.name
         self._refuse_to_shadow(name)
+        _check_sections(body, name, options.load)
         keywords = {"rows": self.rows, "watchdog": self.watchdog, "directory": Path.cwd(), **options.load}
         try:
             obj = bpfnb.load(body, name=name, **keywords)
@@ -66,13 +86,15 @@ class BpfMagics(Magics):
 
     def _refuse_to_shadow(self, name: str) -> None:
         taken = self._names.get(name, getattr(builtins, name, None))
-        if taken is not None and not isinstance(taken, bpfnb.BpfObject):
-            raise cli.UsageProblem(
+        made = getattr(taken, "object", taken)  # a tool's program may be replaced by its changed text
+        if taken is not None and not isinstance(made, bpfnb.BpfObject):
+            raise commandline.UsageProblem(
                 f"%%bpf: '{name}' is already a {type(taken).__name__} here; choose another name, or: del {name}"
             )
 
 
-BpfMagics.line.__doc__ = cli.overview(cli.NOTEBOOK, "%bpf")  # type: ignore[assignment]
+BpfMagics.line.__doc__ = commandline.overview(cli.NOTEBOOK, "%bpf")  # type: ignore[assignment]
+BpfMagics.bpftrace_cell.__doc__ = bpftracecell.cell_parser().format_help()  # type: ignore[assignment]
 BpfMagics.cell.__doc__ = cell_parser().format_help()  # type: ignore[assignment]
 
 
@@ -80,10 +102,32 @@ def _usage(call: Callable[[], Any]) -> Any:
     """Usage mistakes as exactly IPython's UsageError, which it shows in one line; subclasses get a stack."""
     try:
         return call()
-    except cli.HelpWanted as wanted:
+    except commandline.HelpWanted as wanted:
         return Preformatted(str(wanted), "help")
-    except cli.UsageProblem as problem:
+    except commandline.UsageProblem as problem:
         raise UsageError(str(problem)) from None
+
+
+def _for_guest(line: str) -> bool:
+    """Whether it is commands of a guest's shell, which reads quotes and variables itself."""
+    return line.split()[:2] == ["vm", "sh"]
+
+
+def _in_guest(line: str, body: str = "") -> None:
+    from bpfnb.vm.verb import in_guest
+
+    in_guest(line, body)
+
+
+def _check_sections(body: str, name: str, load: Mapping[str, Any]) -> None:
+    """``--attach`` that no function or no section fits is a mistake of the line, not of the cell."""
+    sections = load.get("sections")
+    if not sections or (load.get("engine") or recognise(body, sections, name=name)) != "bcc":
+        return
+    try:
+        check_places(body, sections)
+    except (UnknownName, BadValue) as error:
+        raise commandline.UsageProblem("; ".join([f"--attach: {error.message}", *error.hints[:1]])) from None
 
 
 def warnings_text(warnings: Sequence[Diagnostic], source: str) -> str:

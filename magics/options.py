@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bpfnb.cli import Parser, UsageProblem, assignment, literal
+from bpfnb.cli import assignment
+from bpfnb.commandline import Parser, UsageProblem
+from bpfnb.loading import ENGINES
+from bpfnb.variables import literal
 
 __all__ = ["ATTACH", "CellOptions", "cell_parser", "parse_cell", "words"]
 
 EXAMPLES = """\
 The cell is eBPF C. Without an #include it gets the kernel's types, the helpers and a licence.
+Or it is in bcc's dialect (BPF_HASH, TRACEPOINT_PROBE ...) and goes through the real bcc, without kernel headers.
 NAME is bound in the notebook: NAME.events is a stream, NAME.counts a map, NAME.vars.limit a variable.
 Running the cell again replaces the object. In Python: bpfnb.load(source, name="NAME", ...).
 
@@ -25,6 +29,9 @@ examples:
   %%bpf filter --interface eth0 --mode generic
   %%bpf malloc --binary libc.so.6 --symbol malloc --pid 4242
   %%bpf prof --option sample:frequency=99 --watchdog off
+  %%bpf calls --attach count=uprobe/libc.so.6:strlen --pid 4242      a function count() in bcc's dialect
+  %%bpf kprobes --on 6.12                                            in a disposable kernel: %bpf help vm
+  %%bpf stacks --attach sample=perf_event --frequency 99
 """
 
 # Options that go to every program whose section takes them: (name, type, metavar, help).
@@ -63,6 +70,19 @@ def cell_parser() -> Parser:
     )
     add = parser.add_argument
     add("name", metavar="NAME", help="a Python name for the object")
+    add(
+        "--attach",
+        action="append",
+        default=[],
+        metavar="FUNC=SECTION",
+        help="bcc's dialect: where a function is attached, as SEC() says in libbpf C; may be repeated",
+    )
+    add("--engine", choices=ENGINES, help="bcc or clang, where the cell should not be recognised by itself")
+    add(
+        "--on",
+        metavar="VM",
+        help="trace a virtual machine instead: its name, or its kernel's version (%%bpf help vm)",
+    )
     add("--no-attach", action="store_true", help="load only; attach with %%bpf attach NAME or NAME.attach()")
     add(
         "--set",
@@ -90,7 +110,7 @@ def cell_parser() -> Parser:
         metavar="DIR",
         help="where else to look for headers",
     )
-    add("--cflags", default="", metavar="FLAGS", help="more flags for clang, in quotes")
+    add("--cflags", default="", metavar="FLAGS", help="more flags for the compiler, in quotes")
     add("--rows", type=int, metavar="N", help="rows that each stream keeps")
     add(
         "--watchdog",
@@ -119,7 +139,7 @@ def words(line: str) -> list[str]:
 
 
 def parse_cell(line: str) -> CellOptions:
-    """:raises UsageProblem: with one sentence. :raises bpfnb.cli.HelpWanted: for --help."""
+    """:raises UsageProblem: with one sentence. :raises bpfnb.commandline.HelpWanted: for --help."""
     args = cell_parser().parse(words(line))
     if not args.name.isidentifier() or keyword.iskeyword(args.name):
         raise UsageProblem(f"%%bpf: '{args.name}' cannot be a Python name, so nothing can be bound to it")
@@ -133,6 +153,12 @@ def parse_cell(line: str) -> CellOptions:
         "flags": tuple(words(args.cflags)),
         "options": _program_options(args.option),
     }
+    if args.on is not None:
+        load["on"] = args.on
+    if args.engine is not None:
+        load["engine"] = args.engine
+    if args.attach:
+        load["sections"] = _sections(args.attach)
     if args.rows is not None:
         if args.rows < 1:
             raise UsageProblem(f"--rows must be at least 1, not {args.rows}")
@@ -151,6 +177,17 @@ def _attach_options(args: argparse.Namespace) -> dict[str, Any]:
     if "offset" in given and not isinstance(given["offset"], int):
         raise UsageProblem(f"--offset must be a whole number, not '{given['offset']}'")
     return given
+
+
+def _sections(texts: Iterable[str]) -> dict[str, list[str]]:
+    """``count=uprobe/libc.so.6:strlen`` as ``{"count": ["uprobe/libc.so.6:strlen"]}``."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        function, equals, section = text.partition("=")
+        if not equals or not function.isidentifier() or not section:
+            raise UsageProblem(f"--attach '{text}' must read FUNC=SECTION, for example count=perf_event")
+        found.setdefault(function, []).append(section)
+    return found
 
 
 def _program_options(texts: Iterable[str]) -> dict[str, dict[str, Any]]:

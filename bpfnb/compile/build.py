@@ -37,7 +37,7 @@ __all__ = ["compile"]
 _COUNTED = ("-include", str(INCLUDE / "bpfnb/count.h"))
 _TYPED = (*_COUNTED, "-DBPFNB_TYPES_ONLY")
 
-_FORMAT = "2"  # of what is derived from an object and kept beside it; a new one invalidates the cache
+_FORMAT = "3"  # of what is derived from an object and kept beside it; a new one invalidates the cache
 
 
 def compile(  # noqa: A001
@@ -89,7 +89,7 @@ class _Job:
         self.clang = clang
         self.headers = headers
         self.folder = folder
-        self.prelude = not source.includes
+        self.prelude = source.takes_prelude
         if self.prelude or any(name.startswith("bpf/bpf_") for name in source.includes):
             need_libbpf(headers)
         self.flags = base_flags(clang, cpu, source.macros)
@@ -245,7 +245,8 @@ def _describe(data: bytes, source: Source, clang: Clang, key: str, log: str, hea
 
 
 def _check_annotations(elf: BpfElf, log: str) -> None:
-    problems = check_annotations(elf.btf)
+    records = {name: [event.type_id for event in events] for name, events in elf.events.items()}
+    problems = check_annotations(elf.btf, {name: ids for name, ids in records.items() if all(ids)})
     if not problems:
         return
     found = [
@@ -263,9 +264,7 @@ def _check_annotations(elf: BpfElf, log: str) -> None:
 def _tag_place(what: str, source: Source) -> Location | None:
     """The line on which *what* ("struct event.ts", "map lat") is declared with an annotation."""
     for word in reversed(re.findall(r"\w+", what)):
-        pattern = (
-            rf"\b{re.escape(word)}\b[^;{{}}]*?\b(?P<tag>UNIT|FORMAT|DESCRIPTION|HIDDEN|VIEW|btf_decl_tag)\b"
-        )
+        pattern = rf"\b{re.escape(word)}\b[^;{{}}]*?\b(?P<tag>UNIT|FORMAT|DESCRIPTION|HIDDEN|RANGE|VIEW|btf_decl_tag)\b"
         if match := re.search(pattern, source.code):
             before = source.code[: match.start("tag")]
             return Location(source.name, before.count("\n") + 1, len(before) - before.rfind("\n"))

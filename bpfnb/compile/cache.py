@@ -100,12 +100,15 @@ def replace(path: Path) -> Iterator[Path]:
 
 
 def identity(path: Path) -> str:
-    """What tells one version of a system's file from another without reading it: path, size and mtime."""
+    """What tells one version of a system's file from another without reading it: path, size and mtime.
+
+    In whole seconds: layers of container images keep no more.
+    """
     try:
         status = path.stat()
     except OSError:
         return f"{path}:absent"
-    return f"{path}:{status.st_size}:{status.st_mtime_ns}"
+    return f"{path}:{status.st_size}:{int(status.st_mtime)}"
 
 
 def load_entry(key: str) -> tuple[dict[str, Any], bytes] | None:

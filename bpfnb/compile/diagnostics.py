@@ -68,7 +68,8 @@ def summary(diagnostics: Sequence[Diagnostic], source: Source) -> str:
     errors = [d.message for d in diagnostics if d.severity == "error"]
     count = f"{len(errors)} errors" if len(errors) > 1 else "an error"
     what = re.sub(r" \[-W[^\]]*\]$", "", errors[0]) if errors else "clang failed"
-    label = "the cell" if source.name == "cell" else f"cell {source.name}"
+    cell = source.name != "cell" and source.name.isidentifier()  # else "cell", or "program of tcplife"
+    label = f"cell {source.name}" if cell else f"the {source.name}"
     if len(errors) <= 1:
         return f"{label[0].upper()}{label[1:]} does not compile: {what}"
     return f"{count} in {label}: {what}"

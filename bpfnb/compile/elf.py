@@ -25,7 +25,8 @@ class BpfElf:
 
     ``key`` is a sha256 (hex) of all that the object was made from. ``cached`` says whether it came from the cache.
     ``events`` maps each ring and perf buffer to the record types found for it (none where nothing is known);
-    ``counters`` maps a map to the in-kernel counters of what it lost.
+    ``counters`` maps a map to the in-kernel counters of what it lost, ``counting`` says whether a map without them can
+    lose nothing; ``views`` maps a map to the VIEW that is its own where no annotation says one.
     """
 
     data: bytes = field(repr=False)
@@ -36,6 +37,8 @@ class BpfElf:
     warnings: tuple[Diagnostic, ...] = ()
     events: Mapping[str, tuple[Event, ...]] = field(default_factory=dict)
     counters: Mapping[str, tuple[Counter, ...]] = field(default_factory=dict)
+    counting: bool = True
+    views: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def btf(self) -> Btf:
@@ -52,6 +55,14 @@ class BpfElf:
             for name in sorted(content.symbols, key=content.symbols.__getitem__)
             if name in self._functions
         )
+
+    def where(self, program: str, section: str) -> Location | None:  # noqa: ARG002  other dialects place by name
+        """The place in the source that says where a program is attached."""
+        for number, line in enumerate(self.source.text.splitlines(), 1):
+            column = line.find(f'"{section}"')
+            if column >= 0:
+                return Location(self.source.name, number, column + 2)
+        return None
 
     @cached_property
     def _functions(self) -> frozenset[str]:

@@ -89,6 +89,8 @@ def base_flags(clang: Clang, cpu: str, macros: tuple[str, ...]) -> list[str]:
     flags = ["-target", "bpf", f"-mcpu={cpu}", "-O2", "-g", "-x", "c"]
     # clang before 16 only warns, and the object then fails to load with a message about an unknown symbol.
     flags += ["-Werror=implicit-function-declaration", "-Wno-static-local-in-inline"]
+    if clang.version >= (21,):  # BPF_CORE_READ makes variables of the fields' types, const or not
+        flags.append("-Wno-default-const-init-var-unsafe")
     # A relative directory keeps the object the same wherever it was compiled.
     flags += ["-fdebug-compilation-dir=.", "-fno-color-diagnostics", "-ferror-limit=50"]
     if (arch := target_arch()) and not any(macro.startswith("__TARGET_ARCH_") for macro in macros):
@@ -123,11 +125,11 @@ def may_use_precompiled(source: Source, headers: Headers) -> bool:
     """Whether the headers mean for *source* what they meant when they were precompiled.
 
     No options but warnings; no macro whose name any of the headers mentions; no copy of these headers in the
-    source's own directories; and the source starts with them (or has no ``#include`` at all).
+    source's own directories; and the source starts with them (or with the prelude, which does).
     """
     if headers.libbpf is None or any(not flag.startswith("-W") for flag in source.flags):
         return False
-    if source.includes and not source.begins_with_vmlinux:
+    if not source.takes_prelude and not source.begins_with_vmlinux:
         return False
     folders = [*source.search, *([source.directory] if source.directory else [])]
     if any((folder / "vmlinux.h").exists() or _has_libbpf(folder) for folder in folders):

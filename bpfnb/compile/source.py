@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-__all__ = ["Source", "dialect"]
+__all__ = ["BCC_WORDS", "Source", "dialect"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ class Source:
         return bool(re.search(r"""["'](?:license|licence)["']""", self.code))
 
     @property
+    def takes_prelude(self) -> bool:
+        """Whether the prelude goes before it: it includes nothing, or only headers of bpfnb's, which stand on it."""
+        return all(name.startswith("bpfnb/") for name in self.includes)
+
+    @property
     def begins_with_vmlinux(self) -> bool:
         """Whether vmlinux.h is the first thing that the preprocessor reads.
 
@@ -91,21 +96,23 @@ def _keep_lines(match: re.Match[str]) -> str:
     return token if token[0] in "\"'" else " " + "\n" * token.count("\n")
 
 
-# Macros and methods that only bcc's rewriter understands. Each is a word that libbpf C has no use for.
-_BCC = re.compile(
+BCC_WORDS = re.compile(
     r"""\b(?:
-        BPF_(?:HASH|ARRAY|HISTOGRAM|TABLE|TABLE_PUBLIC|TABLE_SHARED|PERF_OUTPUT|PERF_ARRAY|PERCPU_HASH|PERCPU_ARRAY
-              |LRU_HASH|LPM_TRIE|STACK_TRACE|STACK_TRACE_BUILDID|PROG_ARRAY|RINGBUF_OUTPUT|QUEUE|STACK|HASH_OF_MAPS
-              |ARRAY_OF_MAPS|CGROUP_ARRAY|DEVMAP|CPUMAP|XSKMAP|SOCKHASH|SOCKMAP|SK_STORAGE|INODE_STORAGE
-              |TASK_STORAGE|BLOOM_FILTER)
-        |TRACEPOINT_PROBE|RAW_TRACEPOINT_PROBE|KFUNC_PROBE|KRETFUNC_PROBE|KMOD_RET|LSM_PROBE|BPF_ITER|MODULE_KFUNC_PROBE
+        BPF_(?:HASH|ARRAY|HISTOGRAM|(?:F_)?TABLE\w*|PERF_OUTPUT|PERF_ARRAY|PERCPU_\w+|LRU_\w+|LPM_TRIE|STACK_TRACE\w*
+              |PROG_ARRAY|RINGBUF_OUTPUT|QUEUE|STACK|QUEUESTACK\w*|HASH_OF_MAPS|ARRAY_OF_MAPS|CGROUP_ARRAY
+              |CGROUP_STORAGE|DEVMAP|CPUMAP|XSKMAP|SOCKHASH|SOCKMAP|SK_STORAGE|INODE_STORAGE|TASK_STORAGE
+              |BLOOM_FILTER|ITER)
+        |TRACEPOINT_PROBE|RAW_TRACEPOINT_PROBE|(?:MODULE_)?K(?:RET)?FUNC_PROBE|KMOD_RET|LSM_PROBE
         )\s*\(
       | \.\s*(?:perf_submit|perf_submit_skb|ringbuf_output|ringbuf_reserve|ringbuf_submit|lookup_or_init
               |lookup_or_try_init|get_stackid|increment|atomic_increment)\s*\(
-      | \#\s*include\s*[<"](?:uapi/linux/|bcc/)
     """,
     re.X,
 )
+"""Macros and methods that only bcc's rewriter understands. Each is a word that libbpf C has no use for."""
+
+_BCC_INCLUDE = re.compile(r"""^[ \t]*\#\s*include\s*[<"](?:uapi/linux/|bcc/)""", re.M)
+_STRING = re.compile(r'"(?:\\.|[^"\\\n])*"')
 
 
 def dialect(text: str) -> str:
@@ -113,7 +120,8 @@ def dialect(text: str) -> str:
 
     A text that itself defines such a macro, or that places anything with SEC(), is libbpf's: bcc has no SEC.
     """
-    code = Source(text).code
+    source = Source(text).code
+    code = _STRING.sub('""', source)
     if re.search(r"\bSEC\s*\(", code):
         return "libbpf"
-    return "bcc" if _BCC.search(code) else "libbpf"
+    return "bcc" if BCC_WORDS.search(code) or _BCC_INCLUDE.search(source) else "libbpf"

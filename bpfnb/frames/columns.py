@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -24,7 +25,18 @@ import pyarrow.compute as pc
 from bpfnb.annotations import Annotations
 from bpfnb.frames.syscalls import syscall_names
 
-__all__ = ["ERRORS", "Column", "Decoded", "clock_offset", "to_arrow", "to_pandas"]
+__all__ = [
+    "ERRORS",
+    "Column",
+    "Decoded",
+    "clock_offset",
+    "ip_text",
+    "present",
+    "to_arrow",
+    "to_pandas",
+    "without",
+    "without_arrow",
+]
 
 Decoded = Mapping[str, Any]
 """Decoded columns by name: numpy arrays of numbers, pyarrow arrays of text, bytes and lists; one length."""
@@ -32,6 +44,7 @@ Decoded = Mapping[str, Any]
 PANDAS_3: Final = int(pd.__version__.split(".")[0]) >= 3
 # pandas 3 infers this dtype for text; pandas 2 has the same storage under another name.
 TEXT: Final[Any] = pd.StringDtype("pyarrow", na_value=np.nan) if PANDAS_3 else pd.StringDtype("pyarrow")
+pd.array([""], dtype=TEXT)  # the first text loads more of pyarrow: now, not while somebody waits for a frame
 
 # Results that the kernel uses inside and user space never sees (include/linux/errno.h).
 INTERNAL_ERRORS: Final = {
@@ -61,6 +74,11 @@ class Column:
     bits: tuple[int, int] | None = None
     values: tuple[tuple[str, int], ...] = ()
 
+    @property
+    def moment(self) -> bool:
+        """Whether it holds the nanoseconds since boot at which something happened, 0 where nobody said."""
+        return self.annotations.format == "timestamp" and self.size == 8 and not self.bits
+
 
 @cache
 def clock_offset() -> int:
@@ -89,7 +107,7 @@ def to_pandas(
 ) -> pd.DataFrame:
     """A frame; with *copy* it shares no memory with *decoded*: see :meth:`bpfnb.frames.layout.Layout.frame`."""
     shown = _shown(columns, raw or hidden)
-    series = {c.name: _series(decoded[c.name] if raw else _present(c, decoded[c.name], clock)) for c in shown}
+    series = {c.name: _series(decoded[c.name] if raw else present(c, decoded[c.name], clock)) for c in shown}
     rows = len(next(iter(decoded.values()), ()))
     frame = pd.DataFrame(series, index=pd.RangeIndex(rows), copy=copy)  # one copy, into blocks of one dtype
     frame.attrs["bpfnb_columns"] = {c.name: stated for c in shown if (stated := c.annotations.to_dict())}
@@ -107,7 +125,7 @@ def to_arrow(
     """The same columns as a pyarrow.RecordBatch; numbers share memory with *decoded*."""
     fields, arrays = [], []
     for column in _shown(columns, raw or hidden):
-        values = decoded[column.name] if raw else _present(column, decoded[column.name], clock)
+        values = decoded[column.name] if raw else present(column, decoded[column.name], clock)
         array = pa.array(values) if isinstance(values, np.ndarray) else values
         if isinstance(values, np.ndarray) and values.dtype.kind == "M":
             array = array.cast(pa.timestamp("ns", "UTC"))
@@ -116,6 +134,26 @@ def to_arrow(
         fields.append(pa.field(column.name, array.type, metadata=meta or None))
         arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def without(frame: pd.DataFrame, names: Collection[str]) -> pd.DataFrame:
+    """*frame* with no values in the columns *names*; numbers that have none are floats."""
+    for name in frame.columns.intersection(list(names)):
+        column = frame[name]
+        if pd.api.types.is_numeric_dtype(column):  # booleans too
+            frame[name] = np.full(len(frame), np.nan)
+        else:
+            frame[name] = column.where(np.zeros(len(frame), bool))
+    return frame
+
+
+def without_arrow(table: pa.Table, names: Collection[str]) -> pa.Table:
+    """*table* with nulls in the columns *names*."""
+    for name in set(names).intersection(table.column_names):
+        at = table.column_names.index(name)
+        field = table.schema.field(at)
+        table = table.set_column(at, field, pa.nulls(len(table), field.type))
+    return table
 
 
 def _shown(columns: Sequence[Column], hidden: bool) -> list[Column]:
@@ -136,46 +174,67 @@ def _series(values: Any) -> Any:
     return pd.arrays.ArrowExtensionArray(values)
 
 
-def _present(column: Column, values: Any, clock: int | None) -> Any:
+def present(column: Column, values: Any, clock: int | None = None) -> Any:
     """A column's values as people read them: NumPy numbers and times, or pyarrow text and dictionaries."""
     if column.kind == "enum":
         return _named(values, column.values, every=True)
     if column.kind in ("list", "text"):
         return values
     match column.annotations.format:
-        case "timestamp" if column.size == 8 and not column.bits:
+        case "timestamp" if column.moment:
             dates = values.astype(np.int64) + np.int64(clock_offset() if clock is None else clock)
             dates = dates.view("M8[ns]")
             dates[values == 0] = np.datetime64("NaT")  # a field that the program never set
             return dates
         case "errno":
-            known = [(name, sign * number) for number, name in ERRORS.items() for sign in (1, -1)]
-            return _named(values, [("0", 0), *known], every=False)
+            return _named(values, _ERRNO, every=False)
+        case "signal":
+            return _named(values, _SIGNALS, every=False)
         case "syscall":
-            return _named(values, [(name, number) for number, name in syscall_names().items()], every=False)
+            return _named(values, _syscalls(), every=False)
         case "port_be" if column.size == 2:
             return values.byteswap()
         case "ipv4" if column.size == 4:
             return _ipv4(values)
         case "ipv6" if column.size == 16:
             return _spelled(values, lambda address: socket.inet_ntop(socket.AF_INET6, address))
+        case "ip" if column.size == 16:
+            return _spelled(values, ip_text)
         case "mac" if column.size == 6:
             return _spelled(values, lambda address: address.hex(":"))
     return values
 
 
-def _named(codes: npt.NDArray[Any], known: Sequence[tuple[str, int]], *, every: bool) -> Any:
+_ERRNO: Final = (("0", 0), *((name, sign * number) for number, name in ERRORS.items() for sign in (1, -1)))
+
+
+_SIGNALS: Final = (("", 0), *((one.name, int(one)) for one in signal.Signals))
+
+
+@cache
+def _syscalls() -> tuple[tuple[str, int], ...]:
+    return tuple((name, number) for number, name in syscall_names().items())
+
+
+@cache
+def _dictionary(
+    known: tuple[tuple[str, int], ...], dtype: np.dtype[Any]
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The values among *known* that *dtype* can hold, and their names; of several names the first declared."""
+    limits = np.iinfo(dtype)
+    first: dict[int, str] = {}
+    for name, value in known:
+        if limits.min <= value <= limits.max:
+            first.setdefault(value, name)
+    return np.array(list(first), dtype), np.array(list(first.values()), object)
+
+
+def _named(codes: npt.NDArray[Any], known: tuple[tuple[str, int], ...], *, every: bool) -> Any:
     """Codes as a dictionary array of names, unknown ones by their digits.
 
     With *every*, the dictionary begins with all known names in their order; else it holds only what occurs.
     """
-    limits = np.iinfo(codes.dtype)
-    first: dict[int, str] = {}  # of several names for one value, the first declared
-    for name, value in known:
-        if limits.min <= value <= limits.max:
-            first.setdefault(value, name)
-    values = np.array(list(first), codes.dtype)
-    names = np.array(list(first.values()), object)
+    values, names = _dictionary(known, codes.dtype)
     index = _positions(codes, values)
     unknown = index < 0
     if unknown.any():
@@ -184,8 +243,8 @@ def _named(codes: npt.NDArray[Any], known: Sequence[tuple[str, int]], *, every: 
         names = np.concatenate([names, extra.astype(str).astype(object)])
     if not every:
         used = np.bincount(index, minlength=len(names)) > 0
-        index = (np.cumsum(used, dtype=np.int32) - 1).astype(np.int32)[index]
-        names = names[used]
+        places, names = pd.factorize(names[used])  # one name for both signs of an error
+        index = places.astype(np.int32)[(np.cumsum(used) - 1)[index]]
     return pa.DictionaryArray.from_arrays(pa.array(index), pa.array(names, pa.string()))
 
 
@@ -213,6 +272,12 @@ def _ipv4(values: npt.NDArray[Any]) -> Any:
     octets = values.view(np.uint8).reshape(-1, 4)
     digits = pa.array([str(number) for number in range(256)])
     return pc.binary_join_element_wise(*(digits.take(pa.array(octets[:, i])) for i in range(4)), ".")
+
+
+def ip_text(address: bytes) -> str:
+    """An address of either family as it is written: IPv4, which comes as ``::ffff:10.0.0.1``, without the prefix."""
+    mapped = address[:12] == bytes(10) + b"\xff\xff"
+    return socket.inet_ntop(socket.AF_INET if mapped else socket.AF_INET6, address[12 * mapped :])
 
 
 def _spelled(values: Any, spell: Any) -> Any:

@@ -2,9 +2,10 @@
 
 Keys, where they apply: ``object``, ``name``, ``kind``; ``window`` (first and last moment that the rows can come from,
 ISO 8601 in UTC); ``rows``; ``total`` (rows ever seen), ``evicted`` (left out by the frame's bound); ``lost`` and
-``lost_by`` (where they were lost); ``short`` (records shorter than their struct, filled with zeros); ``fill`` (share
-of the buffer that waited, or of the map that is used), ``entries``, ``max_entries``; ``complete`` (nothing was lost
-within the window); and provenance: ``kernel``, ``btf``, ``compiler``, ``source``.
+``lost_by`` (where they were lost), ``uncounted`` (where more may have been lost that nobody counts); ``short`` (records
+shorter than their struct, filled with zeros); ``fill`` (share of the buffer that waited, or of the map that is used),
+``entries``, ``max_entries``; ``complete`` (surely nothing was lost within the window); and provenance: ``kernel``,
+``btf``, ``compiler``, ``source``.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ def line(attrs: Mapping[str, Any]) -> str:
     if attrs.get("lost"):
         places = ", ".join(f"{count:,} {where}" for where, count in attrs["lost_by"].items())
         parts.append(f"{attrs['lost']:,} LOST ({places})")
+    if attrs.get("uncounted"):
+        parts.append(f"losses not counted ({', '.join(attrs['uncounted'])})")
     if attrs.get("evicted"):
         parts.append(f"{attrs['evicted']:,} older rows left out by the bound")
     if attrs.get("short"):

@@ -22,14 +22,14 @@ from bpfnb.btf import Array, Btf, Composite, Enum, Float, Int, Pointer, Type, Va
 from bpfnb.frames import columns as presentation
 from bpfnb.frames import values as single
 from bpfnb.frames.columns import Column, Decoded, clock_offset
+from bpfnb.kernel import split
 
-__all__ = ["Column", "Decoded", "Layout", "clock_offset"]
+__all__ = ["Column", "Decoded", "Layout", "clock_offset", "text_between"]
 
 CACHE_BYTES: Final = 1 << 18  # of records taken apart at a time: half a common L2 cache
 EXPANDED: Final = 64  # arrays of more elements become one column of lists
 STRUCT_COLUMNS: Final = 1024  # arrays of structs that would make more columns than this stay bytes
 
-SAMPLE: Final = 1024  # texts looked at to see whether they repeat
 
 _Fill = Callable[[slice], None]
 
@@ -41,7 +41,8 @@ class Layout:
     Struct fields are columns in the order of their declaration, fields of nested structs as ``a.b``, elements of
     arrays as ``a.0``; arrays of more than 64 numbers are one column of lists. ``char[N]`` is text up to its first
     NUL, ``unsigned char[N]`` is bytes. A union shows its widest member, and all its bytes in a column of its own
-    name (``a|b`` where it has none). Scalars and arrays by themselves are one column named ``""``.
+    name (``a|b`` where it has none). Scalars and arrays by themselves are one column named ``""``. A flexible array of
+    bytes right behind the rest is :attr:`tail`, which records fill as they need.
     """
 
     btf: Btf = field(repr=False)
@@ -49,9 +50,15 @@ class Layout:
     name: str
     size: int
     columns: tuple[Column, ...] = field(repr=False)
+    tail: tuple[str, str] | None = field(default=None, repr=False)
+    """Name of the flexible array at the struct's end, and ``text`` or ``bytes``."""
+    rest: Annotations = field(default=NONE, repr=False)
+    """What the declaration of :attr:`tail` says."""
+    clock: int | None = field(default=None, repr=False)
+    """What makes times since boot dates (ns, see :func:`clock_offset`) where records are of another kernel."""
 
     @staticmethod
-    def of(btf: Btf, type_id: int, stated: Annotations = NONE) -> Layout:
+    def of(btf: Btf, type_id: int, stated: Annotations = NONE, *, clock: int | None = None) -> Layout:
         """The layout of a type, or of a global variable. *stated* is what a map says of its values.
 
         Raises UnknownName for an annotation that does not exist.
@@ -60,7 +67,11 @@ class Layout:
         if isinstance(found, Var):
             stated, found = stated.over(of(btf, type_id)), btf[found.type]
         columns = tuple(_columns(btf, "", found.id, 0, stated))
-        return Layout(btf, found, btf.describe(found), btf.size(found), columns)
+        whole = btf.resolve(found.id)
+        tail, rest = _tail(btf, whole), NONE
+        if tail and isinstance(whole, Composite):
+            rest = of(btf, whole.id, len(whole.members) - 1).over(stated.inherited())
+        return Layout(btf, found, btf.describe(found), btf.size(found), columns, tail, rest, clock)
 
     def decode(self, rows: npt.NDArray[np.uint8]) -> dict[str, Any]:
         """Columns of *rows*, ``uint8`` of shape (n, at least ``size``), one record a row; extra bytes are ignored.
@@ -94,6 +105,19 @@ class Layout:
             for fill in fills:
                 fill(part)
         return {column.name: _finish(column, out) for column, out in zip(self.columns, outs, strict=True)}
+
+    def peek(self, rows: npt.NDArray[np.uint8]) -> dict[str, Any]:
+        """As :meth:`decode`, but numbers are views of *rows*, which costs no time that grows with them."""
+        if self._peeked is None or (len(rows) and rows.strides[1] != 1):
+            return self.decode(rows)
+        return {name: rows[:, part].view(dtype)[:, 0] for name, part, dtype in self._peeked}
+
+    @cached_property
+    def _peeked(self) -> list[tuple[str, slice, np.dtype[Any]]] | None:
+        """Name, bytes and type of each column, where all are numbers in bytes of their own."""
+        if any(column.bits or column.kind not in ("int", "float", "pointer") for column in self.columns):
+            return None
+        return [(c.name, slice(c.offset, c.offset + c.size), np.dtype(c.dtype)) for c in self.columns]
 
     @cached_property
     def fields(self) -> list[tuple[int, int]]:
@@ -141,17 +165,17 @@ class Layout:
         the columns that have any. Fields marked HIDDEN are left out unless *hidden* or *raw* is true.
 
         *raw* leaves all numbers as decoded. *clock_offset* (ns, see :func:`clock_offset`) belongs to the kernel
-        that wrote the records; by default this one's.
+        that wrote the records; by default it is :attr:`clock`, else this one's.
         """
-        return presentation.to_pandas(
-            self.columns, decoded, raw=raw, hidden=hidden, clock=clock_offset, copy=copy
-        )
+        clock = self.clock if clock_offset is None else clock_offset
+        return presentation.to_pandas(self.columns, decoded, raw=raw, hidden=hidden, clock=clock, copy=copy)
 
     def arrow(
         self, decoded: Decoded, *, raw: bool = False, hidden: bool = False, clock_offset: int | None = None
     ) -> Any:
         """The columns of :meth:`frame` as a pyarrow.RecordBatch; field metadata carries the annotations."""
-        return presentation.to_arrow(self.columns, decoded, raw=raw, hidden=hidden, clock=clock_offset)
+        clock = self.clock if clock_offset is None else clock_offset
+        return presentation.to_arrow(self.columns, decoded, raw=raw, hidden=hidden, clock=clock)
 
     def encode(self, value: object) -> bytes:
         """One value as the kernel holds it: see :func:`bpfnb.frames.values.encode`. Raises MapTypeError."""
@@ -207,6 +231,8 @@ def _columns(
         for index in range(len(found.members)):
             yield from _member(btf, path, found, index, at, stated)
     elif isinstance(found, Composite):
+        if any(of(btf, found.id, index).sensitive for index in range(len(found.members))):
+            stated = replace(stated, sensitive=True)  # the members are the same bytes
         widths = [member.bit_size or 8 * btf.size(member.type) for member in found.members]
         inner = list(_member(btf, path, found, widths.index(max(widths)), at, stated)) if widths else []
         yield from inner
@@ -227,10 +253,25 @@ def _member(
     member = outer.members[index]
     if not member.name and not isinstance(btf.resolve(member.type), Composite):
         return  # padding
-    own = of(btf, outer.id, index).over(Annotations(hidden=stated.hidden))
+    own = of(btf, outer.id, index).over(stated.inherited())
     where = at + member.bit_offset
     name = _join(path, member.name)
     yield from _columns(btf, name, member.type, where, own, bits=member.bit_size, anonymous=not member.name)
+
+
+def _tail(btf: Btf, found: Type) -> tuple[str, str] | None:
+    """A struct's flexible array of bytes. One that begins within the struct's padding is left to who knows of it."""
+    if not isinstance(found, Composite) or found.kind != "struct" or len(found.members) < 2:
+        return None
+    last = found.members[-1]
+    array = btf.resolve(last.type)
+    if not isinstance(array, Array) or array.count or last.bit_offset != 8 * btf.size(found):
+        return None
+    element = btf.resolve(array.element)
+    if not isinstance(element, Int) or element.size != 1 or element.bool:
+        return None
+    text = element.char or of(btf, found.id, len(found.members) - 1).format == "text"
+    return last.name, "text" if text else "bytes"
 
 
 def _join(path: str, name: str) -> str:
@@ -241,7 +282,7 @@ def _whole(btf: Btf, found: Type, format: str | None) -> tuple[str, str] | None:
     """Kind and dtype of a type that makes one column, or None where it has to be taken apart."""
     size = btf.size(found)
     match found, format:
-        case (_, "ipv6") if size == 16:
+        case (_, "ipv6" | "ip") if size == 16:
             return "bytes", "V16"
         case (_, "mac") if size == 6:
             return "bytes", "V6"
@@ -345,22 +386,30 @@ def _finish(column: Column, out: npt.NDArray[Any]) -> Any:
 
 
 def _text(cells: npt.NDArray[np.bytes_]) -> Any:
-    """C strings as a StringArray, each cut at its first NUL. Repeated ones are converted once."""
-    size = cells.itemsize
-    if len(cells) > SAMPLE and len(np.unique(cells[:SAMPLE])) < SAMPLE // 4:
-        fixed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(size), len(cells), [None, pa.py_buffer(cells)])
-        encoded = fixed.dictionary_encode()
-        distinct = np.frombuffer(encoded.dictionary.buffers()[1], f"S{size}", len(encoded.dictionary))
-        return _text_once(distinct).take(encoded.indices)
-    return _text_once(cells)
-
-
-def _text_once(cells: npt.NDArray[np.bytes_]) -> Any:
+    """C strings as a StringArray, each cut at its first NUL."""
+    if split.library() is not None:
+        return text_between(*split.pack_text(cells))
     binary = pa.array(cells, pa.binary())  # pyarrow stops at the first NUL
+    _, offsets, values = binary.buffers()
+    empty = np.empty(0, np.uint8)
+    return text_between(
+        np.frombuffer(offsets, np.int32)[: len(cells) + 1],
+        empty if values is None else np.frombuffer(values, np.uint8),
+    )
+
+
+def text_between(offsets: npt.NDArray[np.int32], values: npt.NDArray[np.uint8]) -> Any:
+    """A StringArray of the bytes between each two of *offsets*; what is no UTF-8 is replaced."""
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(values)]
+    text = pa.Array.from_buffers(pa.string(), len(offsets) - 1, buffers)
+    if not len(values) or values.max() < 0x80:  # ASCII; pyarrow looks at each value by itself
+        return text
     try:
-        return binary.cast(pa.string())
-    except pa.ArrowInvalid:  # not UTF-8: rare, and then one by one
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        binary = pa.Array.from_buffers(pa.binary(), len(offsets) - 1, buffers)
         return pa.array([value.decode(errors="replace") for value in binary.to_pylist()], pa.string())
+    return text
 
 
 def _concat(parts: Iterable[Any]) -> Any:

@@ -14,19 +14,22 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import traitlets
 
-from bpfnb.frames import completeness
+from bpfnb.frames import arrays, completeness
+from bpfnb.frames.columns import without, without_arrow
 from bpfnb.frames.drawn import Drawn
 from bpfnb.frames.lane import Lane
 from bpfnb.frames.store import Bound, Store
-from bpfnb.frames.union import union_arrow, union_frame
+from bpfnb.frames.union import Part, numbers, union_arrow, union_frame
 
 __all__ = ["LiveFrame"]
 
@@ -55,6 +58,8 @@ class LiveFrame(Drawn, traitlets.HasTraits):
     rate = _Live(0.0, read_only=True)
 
     kind = "frame"
+    view: tuple[str, ...] | None = None
+    """What the VIEW annotation asks for, e.g. ``("hist", "column=latency")``."""
 
     def __init__(self, name: str, *, provenance: Mapping[str, Any] | None = None) -> None:
         super().__init__()
@@ -137,14 +142,68 @@ class LiveFrame(Drawn, traitlets.HasTraits):
         self.drain()
         return self._frame(0, raw)[0]
 
+    def span(self) -> tuple[int, int]:
+        """The number of the oldest row kept, and the number that the next row to come will have."""
+        with self._store.lock:
+            return self._store.floor, self._store.total
+
+    def slice(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        columns: Collection[str] | None = None,
+        *,
+        raw: bool = False,
+    ) -> pd.DataFrame:
+        """The rows numbered *start* to *stop* (exclusive) that are kept, with *columns* only; the index numbers them.
+
+        Rows are numbered from 0 in the order of arrival, for ever: numbers go on when old rows are left out by the
+        bound. Costs what the rows asked for cost, not what the frame holds. Takes nothing out of the buffer first.
+        """
+        upto, looked = self._now()
+        return self._slice(start, upto if stop is None else min(stop, upto), raw, columns, looked)
+
+    def arrays(
+        self, start: int, stop: int | None, columns: Collection[str], *, boot: bool = False
+    ) -> arrays.Arrays | None:
+        """As :meth:`slice`, of numbers and times alone, in a fraction of its time.
+
+        See :func:`bpfnb.frames.arrays.read`; None where it cannot be had.
+        """
+        if self.gone.intersection(columns):
+            return None
+        return arrays.read(self._store, self._lanes(), start, stop, columns, boot=boot)
+
+    def numbers(self, start: int, stop: int) -> pd.Index:
+        """The numbers of the rows from *start* to *stop* (exclusive) that are kept."""
+        low, high = self.span()
+        if set(self._store.lanes()) <= set(self._lanes()):  # all that arrived is in this frame
+            return pd.RangeIndex(max(start, low), max(start, low, min(stop, high)))
+        return numbers([(lane, self._store.read(lane, start, stop)) for lane in self._lanes()])
+
+    def take(
+        self, wanted: npt.ArrayLike, columns: Collection[str] | None = None, *, raw: bool = False
+    ) -> pd.DataFrame:
+        """The rows with these numbers, in this order, as far as they are kept; else as :meth:`slice`."""
+        asked = np.asarray(wanted, np.int64)
+        ascending = np.unique(asked)
+        upto, looked = self._now()
+        parts = [(lane, self._store.pick(lane, ascending)) for lane in self._lanes()]
+        frame = self._put_together(parts, raw, columns, upto, looked)
+        if len(asked) < 2 or (asked[1:] > asked[:-1]).all():
+            return frame
+        places = np.searchsorted(frame.index, asked)
+        there = np.append(frame.index, -1)[places] == asked
+        taken: pd.DataFrame = frame.iloc[places[there]]
+        return taken
+
     def arrow(self) -> pa.Table:
         """The rows kept as a pyarrow.Table; ``bpfnb`` in its metadata is what ``df.attrs`` holds, as JSON."""
         self.drain()
         upto, looked = self._now()
         parts = [(lane, self._store.read(lane, 0, upto)) for lane in self._lanes()]
-        return union_arrow(
-            parts, self._attrs(sum(batch.rows for _, batches in parts for batch in batches), upto, looked)
-        )
+        rows = sum(batch.rows for _, batches in parts for batch in batches)
+        return without_arrow(union_arrow(parts, self._attrs(rows, upto, looked)), self.gone)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self.arrow().__arrow_c_stream__(requested_schema)
@@ -156,9 +215,34 @@ class LiveFrame(Drawn, traitlets.HasTraits):
     def _frame(self, since: int, raw: bool = False) -> tuple[pd.DataFrame, int]:
         """The rows numbered from *since* on, and the number that comes next."""
         upto, looked = self._now()
-        frame = union_frame([(lane, self._store.read(lane, since, upto)) for lane in self._lanes()], raw)
-        frame.attrs[completeness.ATTR] = self._attrs(len(frame), upto, looked)
+        frame = self._slice(since, upto, raw, None, looked)
+        frame.index = pd.RangeIndex(len(frame))
         return frame, upto
+
+    def _slice(
+        self, start: int, stop: int, raw: bool, columns: Collection[str] | None, looked: float
+    ) -> pd.DataFrame:
+        parts = [(lane, self._store.read(lane, start, stop)) for lane in self._lanes()]
+        return self._put_together(parts, raw, columns, stop, looked)
+
+    def _put_together(
+        self,
+        parts: list[Part],
+        raw: bool,
+        columns: Collection[str] | None,
+        upto: int,
+        looked: float,
+    ) -> pd.DataFrame:
+        """A frame of *parts*, with their numbers as the index."""
+        shown = parts if columns is None else [(lane.only(columns), batches) for lane, batches in parts]
+        frame = union_frame(shown, raw)
+        if columns is not None:
+            frame = frame[[name for name in frame.columns if name in columns]]
+        frame.index = numbers(parts)
+        if self.gone:
+            frame = without(frame, self.gone)
+        frame.attrs[completeness.ATTR] = self._attrs(len(frame), upto, looked)
+        return frame
 
     def _now(self) -> tuple[int, float]:
         """How many rows there are and when they were last looked for, of one moment: more may come while reading."""
@@ -170,7 +254,7 @@ class LiveFrame(Drawn, traitlets.HasTraits):
         return completeness.describe(
             self.name,
             self.kind,
-            (max(store.opened, store.dropped_at), looked),
+            (store.window[0], looked),
             rows,
             self.lost_by(),
             self.provenance,
@@ -302,6 +386,11 @@ class LiveFrame(Drawn, traitlets.HasTraits):
             traceback.print_exception(error)
 
     # Display
+
+    def _ipython_display_(self) -> None:
+        from bpfnb.views.objectpanel import display_frame
+
+        display_frame(self)
 
     def __repr__(self) -> str:
         bits = f"{self.total:,} rows, {self.rate:,.0f}/s"

@@ -6,7 +6,8 @@ keep their names, with ``key_`` and ``value_`` in front only where both have the
 - arrays have ``key`` as the index;
 - per-CPU maps are summed over the CPUs: numbers added, timestamps the latest, text and enumerations from the first
   CPU whose value is not all zero. ``m.percpu`` keeps them apart, with a ``cpu`` column;
-- stack traces have ``stack_id`` and ``frames``, the list of addresses from the innermost on;
+- stack traces have ``stack_id`` and ``frames``, the list of addresses from the innermost on; with
+  BPF_F_STACK_BUILD_ID of texts, the file's build id and the offset in it (``5a8e...+0xf7540``);
 - maps of maps have ``map_id`` (``m.inner(key)`` is the inner map), program arrays ``prog_id``;
 - a queue or stack shows its head only, since reading more would take it out: ``m.pop()``, ``m.push(value)``;
 - a bloom filter answers ``value in m`` (maybe, or surely not) and takes ``m.push(value)``;
@@ -18,17 +19,21 @@ keep their names, with ``key_`` and ``value_`` in front only where both have the
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
 from bpfnb.btf import Btf
 from bpfnb.errors import MapError, MapFull, MapTypeError
 from bpfnb.frames import completeness
+from bpfnb.frames.columns import without, without_arrow
 from bpfnb.frames.drawn import Drawn
 from bpfnb.frames.mapkinds import MapTypes, added, first_of, kernel_value, per_cpu_rows, stack_lists, summed
 from bpfnb.kernel.backend import Bytes2D, LoadedObject, MapInfo
@@ -45,6 +50,7 @@ COUNTED = frozenset(
     "stack_trace",
 }
 """Kinds for which the share of ``max_entries`` in use means something."""
+_FILLABLE = QUEUES | {"hash", "percpu_hash", "lpm_trie", "hash_of_maps"}
 
 _MISSING = object()
 
@@ -52,7 +58,9 @@ _MISSING = object()
 class MapFrame(Drawn):
     """One map of a loaded object. Raises ObjectClosed once the object is closed.
 
-    *lost* counts the updates that failed in the program because the map was full.
+    *lost* counts the updates that failed in the program because the map was full. Where that is None nobody counts,
+    and no frame of a map that can be full says that it is complete. *view* is what it is drawn as where
+    it has no annotation, *clock* what makes times since boot dates where *loaded* is not of this machine's kernel.
     """
 
     def __init__(
@@ -63,10 +71,14 @@ class MapFrame(Drawn):
         btf: Btf,
         *,
         provenance: Mapping[str, Any] | None = None,
-        lost: Callable[[], int] = lambda: 0,
+        lost: Callable[[], int] | None = lambda: 0,
+        view: tuple[str, ...] | None = None,
+        clock: int | None = None,
     ) -> None:
         self.name = name
         self.info = info
+        self._clock = clock
+        self._view = view
         self.provenance = dict(provenance or {})
         self._loaded = loaded
         self._btf = btf
@@ -75,7 +87,9 @@ class MapFrame(Drawn):
 
     @cached_property
     def _types(self) -> MapTypes:
-        return MapTypes(self.info, self._btf)  # when first asked: loading a cell does not wait for it
+        return MapTypes(
+            self.info, self._btf, self._clock
+        )  # when first asked: loading a cell does not wait for it
 
     @property
     def kind(self) -> str:
@@ -84,8 +98,8 @@ class MapFrame(Drawn):
 
     @property
     def view(self) -> tuple[str, ...] | None:
-        """What the map's VIEW annotation asks for, e.g. ``("hist", "log2", "ns")``."""
-        return self._types.annotations.view
+        """What the map's VIEW annotation asks for, e.g. ``("hist", "log2", "ns")``; else *view*, its makers' choice."""
+        return self._types.annotations.view or self._view
 
     # Values
 
@@ -122,9 +136,11 @@ class MapFrame(Drawn):
             left["cpu"] = cpus
         out = pd.concat([left, right], axis=1)
         if self._types.stacks:
-            out["frames"] = pd.arrays.ArrowExtensionArray(stack_lists(values))
+            out["frames"] = pd.arrays.ArrowExtensionArray(stack_lists(values, self._types.build_ids))
         if self.kind in INDEXED:
             out = out.set_index(key_names[""])
+        if self.gone:
+            out = without(out, self.gone)
         out.attrs["bpfnb_columns"] = notes
         out.attrs[completeness.ATTR] = self._attrs(window, len(keys))
         return out
@@ -132,15 +148,20 @@ class MapFrame(Drawn):
     def arrow(self) -> pa.Table:
         """All entries as a pyarrow.Table; ``bpfnb`` in its metadata is what ``df.attrs`` holds, as JSON."""
         keys, values, window = self._read()
+        metadata = {completeness.ATTR: json.dumps(self._attrs(window, len(keys)))}
+        table = pa.table(self.columns(keys, values)).replace_schema_metadata(metadata)
+        return without_arrow(table, self.gone)
+
+    def columns(self, keys: Bytes2D, values: Bytes2D) -> dict[str, Any]:
+        """The columns of :meth:`arrow`, of entries that were read before."""
         key_names, value_names = self._types.names
         left = self._types.key.arrow(self._types.key.decode(keys))
         right = self._types.value.arrow(self._decode_values(values, False))
         arrays = {key_names[n]: left.column(n) for n in left.schema.names}
         arrays |= {value_names[n]: right.column(n) for n in right.schema.names}
         if self._types.stacks:
-            arrays["frames"] = stack_lists(values)
-        metadata = {completeness.ATTR: json.dumps(self._attrs(window, len(keys)))}
-        return pa.table(arrays).replace_schema_metadata(metadata)
+            arrays["frames"] = stack_lists(values, self._types.build_ids)
+        return arrays
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self.arrow().__arrow_c_stream__(requested_schema)
@@ -159,7 +180,7 @@ class MapFrame(Drawn):
 
     def _attrs(self, window: tuple[float, float], entries: int) -> dict[str, Any]:
         limit = self.info.max_entries
-        return completeness.describe(
+        attrs = completeness.describe(
             self.name,
             self.kind,
             window,
@@ -170,8 +191,14 @@ class MapFrame(Drawn):
             max_entries=limit,
             fill=entries / limit if self.kind in COUNTED and limit else None,
         )
+        return attrs | ({} if self.counted else {"complete": False, "uncounted": ["full"]})
 
     # How full
+
+    @property
+    def counted(self) -> bool:
+        """Whether refused updates are counted, where a map can be full at all."""
+        return self._lost is not None or self.kind not in _FILLABLE
 
     @property
     def fill(self) -> float | None:
@@ -189,7 +216,7 @@ class MapFrame(Drawn):
     @property
     def lost(self) -> int:
         """Updates by the program that failed because the map was full."""
-        return self._lost()
+        return self._lost() if self._lost else 0
 
     def __len__(self) -> int:
         return len(self._read()[0])
@@ -207,13 +234,22 @@ class MapFrame(Drawn):
         data = self._loaded.lookup(self.name, self._types.encode_key(key))
         return default if data is None else self._value(data)
 
+    def stack(self, number: int) -> npt.NDArray[np.uint64] | None:
+        """The addresses of one stack, innermost first, of a map of stacks; None where it has none of that number."""
+        data = self._loaded.lookup(self.name, number.to_bytes(4, sys.byteorder))
+        if data is None:
+            return None
+        words = np.frombuffer(data, np.uint64)
+        empty = np.flatnonzero(words == 0)
+        return words[: empty[0]] if len(empty) else words
+
     def _value(self, data: bytes) -> Any:
         if self._types.percpu:
             values = [self._types.value.decode_one(part) for part in self._parts(data)]
             return added(values) if self._types.additive else first_of(values, self._parts(data))
         if self._types.stacks:
-            frames = memoryview(data).cast("Q").tolist()
-            return frames[: frames.index(0)] if 0 in frames else frames
+            row = np.frombuffer(data, np.uint8).reshape(1, -1)
+            return stack_lists(row, self._types.build_ids)[0].as_py()
         return self._types.value.decode_one(data)
 
     def _parts(self, data: bytes) -> list[bytes]:
@@ -223,8 +259,8 @@ class MapFrame(Drawn):
     def __setitem__(self, key: object, value: object) -> None:
         """Write one entry. A per-CPU map takes a list of one value a CPU, or one value: the sum, kept on CPU 0.
 
-        Maps of maps take a :class:`MapFrame`, program arrays and maps of sockets a descriptor. Raises MapFull,
-        MapTypeError, MapError.
+        Maps of maps take a :class:`MapFrame`, program arrays a :class:`~bpfnb.program.Program`, these and maps of
+        sockets also a descriptor. Raises MapFull, MapTypeError, MapError.
         """
         self._loaded.update(self.name, self._types.encode_key(key), self._encode_value(value))
 
@@ -327,9 +363,14 @@ class MapFrame(Drawn):
         name = open_map(self[key])
         info: MapInfo = self._loaded.map_info(name)  # type: ignore[attr-defined]
         types = self._types.inner_types(info)
-        return MapFrame(name, self._loaded, types, self._btf, provenance=self.provenance)
+        return MapFrame(name, self._loaded, types, self._btf, provenance=self.provenance, clock=self._clock)
 
     # Display
+
+    def _ipython_display_(self) -> None:
+        from bpfnb.views.objectpanel import display_frame
+
+        display_frame(self)
 
     def _ipython_key_completions_(self) -> list[Any]:
         return self.keys()[:100]

@@ -30,26 +30,32 @@ __all__ = [
 
 _REFERENCES = {"array_of_maps": "map_id", "hash_of_maps": "map_id", "prog_array": "prog_id"}
 _OF_MAPS = frozenset({"array_of_maps", "hash_of_maps"})
-_OF_DESCRIPTORS = _OF_MAPS | {"prog_array", "cgroup_array", "perf_event_array", "sockmap", "sockhash"}
+_OF_DESCRIPTORS = _OF_MAPS | {
+    "prog_array", "cgroup_array", "perf_event_array", "perf_array", "sockmap", "sockhash",
+}  # fmt: skip
 _OWNED = frozenset({"task_storage", "cgrp_storage", "sk_storage", "inode_storage"})
 _BUILD_ID = 1 << 5  # BPF_F_STACK_BUILD_ID
+_BUILD_ID_SIZE, _BUILD_ID_VALID = 32, 1
 
 
 class MapTypes:
     """The layouts of a map's key and value, and the names of their columns in the map's frame."""
 
-    def __init__(self, info: MapInfo, btf: Btf) -> None:
+    def __init__(self, info: MapInfo, btf: Btf, clock: int | None = None) -> None:
         self.info = info
         variable = btf.get(info.name, "var") if info.name else None
         self.annotations: Annotations = of(btf, variable.id) if variable else NONE
         reference = info.kind in _REFERENCES
         self.percpu = info.kind.startswith(("percpu_", "lru_percpu_"))
-        self.stacks = info.kind == "stack_trace" and not info.flags & _BUILD_ID
-        self.key = _layout(btf, info.key_type, info.key_size, NONE)
+        self.stacks = info.kind == "stack_trace"
+        self.build_ids = bool(info.flags & _BUILD_ID)
+        each = Annotations(sensitive=self.annotations.sensitive)
+        self.key = _layout(btf, info.key_type, info.key_size, each, clock)
         if self.stacks:
             self.value: Layout = Untyped(0)
         else:
-            self.value = _layout(btf, 0 if reference else info.value_type, info.value_size, self.annotations)
+            value_type = 0 if reference else info.value_type
+            self.value = _layout(btf, value_type, info.value_size, self.annotations, clock)
         self.additive = all(c.kind in ("int", "float") and not _is_time(c) for c in self.value.columns)
         keys = [column.name for column in self.key.columns]
         values = [column.name for column in self.value.columns]
@@ -93,9 +99,10 @@ class MapTypes:
         return replace(info, key_type=declared.key_type, value_type=declared.value_type)
 
 
-def _layout(btf: Btf, type_id: int, size: int, stated: Annotations) -> Layout:
+def _layout(btf: Btf, type_id: int, size: int, stated: Annotations, clock: int | None) -> Layout:
     if type_id:
-        layout = Layout.of(btf, type_id, replace(stated, view=None, description="", hidden=False))
+        stated = replace(stated, view=None, description="", hidden=False)
+        layout = Layout.of(btf, type_id, stated, clock=clock)
         if layout.size == size:
             return layout
     return Untyped(size)
@@ -145,13 +152,18 @@ def per_cpu_rows(
     """One row a key and CPU: keys repeated, values, CPU numbers."""
     count = len(values)
     numbers = np.tile(np.arange(cpus, dtype=np.uint32), count)
-    return np.repeat(keys, cpus, axis=0), values.reshape(count * cpus, -1), numbers
+    return np.repeat(keys, cpus, axis=0), _each(values, cpus), numbers
+
+
+def _each(values: Bytes2D, cpus: int) -> Bytes2D:
+    """One row a CPU of rows that hold the values of all."""
+    return values.reshape(len(values) * cpus, values.shape[1] // cpus)
 
 
 def summed(layout: Layout, values: Bytes2D, cpus: int) -> dict[str, Any]:
     """Decoded columns of one value a row from rows of one value a CPU."""
     count = len(values)
-    decoded = layout.decode(values.reshape(count * cpus, -1))
+    decoded = layout.decode(_each(values, cpus))
     out: dict[str, Any] = {}
     chosen: Any = None
     for column in layout.columns:
@@ -168,7 +180,7 @@ def summed(layout: Layout, values: Bytes2D, cpus: int) -> dict[str, Any]:
             out[column.name] = data.reshape(count, cpus).any(axis=1)
             continue
         if chosen is None:
-            used = values.reshape(count, cpus, -1).any(axis=2)
+            used = _each(values, cpus).any(axis=1).reshape(count, cpus)
             chosen = np.arange(count) * cpus + used.argmax(axis=1)
         out[column.name] = data[chosen] if isinstance(data, np.ndarray) else data.take(pa.array(chosen))
     return out
@@ -197,10 +209,24 @@ def first_of(values: list[Any], parts: list[bytes], *, numbers: bool = False) ->
 # Stacks
 
 
-def stack_lists(values: Bytes2D) -> pa.Array:
-    """Addresses up to the first zero of each row, as lists of u64."""
-    words = np.ascontiguousarray(values).view(np.uint64)
-    valid = np.logical_and.accumulate(words != 0, axis=1)
+def stack_lists(values: Bytes2D, build_ids: bool) -> pa.Array:
+    """The frames of each row up to the first that is empty: addresses as u64, or texts where they are *build_ids*."""
+    words: Any = np.ascontiguousarray(values).view(f"V{_BUILD_ID_SIZE}" if build_ids else np.uint64)
+    used = words.view("<i4").reshape(*words.shape, -1)[:, :, 0] != 0 if build_ids else words != 0
+    valid = np.logical_and.accumulate(used, axis=1)
     offsets = np.zeros(len(words) + 1, np.int32)
     np.cumsum(valid.sum(axis=1), out=offsets[1:])
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(words[valid]))
+    found = words[valid]
+    frames = (
+        pa.array([_in_file(one.tobytes()) for one in found], pa.string()) if build_ids else pa.array(found)
+    )
+    return pa.ListArray.from_arrays(pa.array(offsets), frames)
+
+
+def _in_file(data: bytes) -> str:
+    """One ``struct bpf_stack_build_id`` {s32 status; u8 build_id[20]; u64 offset or ip}: ``5a8e...+0xf7540``.
+
+    An address by itself where the kernel found no build id at once.
+    """
+    status, build_id, offset = struct.unpack("=i20sQ", data)
+    return f"{build_id.hex()}+{offset:#x}" if status == _BUILD_ID_VALID else f"{offset:#x}"

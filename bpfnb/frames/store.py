@@ -11,23 +11,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from time import time
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from bpfnb.frames.lane import Columns, Lane, nbytes
 from bpfnb.kernel.backend import Bytes2D
 
 __all__ = ["Batch", "Bound", "Store"]
 
+_first, _end = attrgetter("first"), attrgetter("end")
+
 _OVERHEAD = 600  # bytes that a batch costs beside its rows
 _SMALL = 256  # raw batches below this many rows are joined as they arrive
 _LARGE = 1 << 12  # raw batches of this many rows are decoded by themselves
 _GROUP = 1 << 14  # smaller ones are put together up to this many rows before
-_SEGMENT = 1 << 14  # decoded batches are joined up to this many rows
+_SEGMENT = 1 << 12  # decoded batches are joined up to this many rows
+_PADDED = 256  # bytes up to which records of several lengths are padded to be put together
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,27 @@ class Batch:
             order=order,
         )
 
+    def pick(self, wanted: npt.NDArray[np.int64]) -> Batch:
+        """The rows of a decoded batch with these numbers (ascending, within its ends), as far as it has them."""
+        assert self.columns is not None
+        if self.order is None:
+            at = wanted - self.first
+        else:
+            at = np.searchsorted(self.order, wanted)
+            at = at[self.order[np.minimum(at, self.rows - 1)] == wanted]
+            wanted = self.order[at]
+        places = pa.array(at)  # numpy's arrays take positions by index, Arrow's by a method
+        return replace(
+            self,
+            rows=len(at),
+            size=self.size * len(at) // max(1, self.rows),
+            columns={
+                name: values[at] if isinstance(values, np.ndarray) else values.take(places)
+                for name, values in self.columns.items()
+            },
+            order=wanted,
+        )
+
 
 class Store:
     """Batches of one or several lanes, numbered together."""
@@ -111,6 +138,7 @@ class Store:
             time()
         )  # wall clock: since when rows count, and when they were last looked for
         self.waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self.keepers: list[Callable[[], object]] = []  # who takes rows before :meth:`clear` forgets them
         self.total = 0  # rows ever; the next number
         self.floor = 0  # the first number that still counts
         self.nbytes = 0
@@ -162,10 +190,14 @@ class Store:
             self._drop()
 
     def clear(self) -> None:
+        """Forget the rows so far, once the keepers have them. The caller does not hold the lock."""
+        upto, now = self.total, time()
+        for keep in list(self.keepers):
+            keep()
         with self.lock:
-            self.floor = self.total
+            self.floor = max(self.floor, upto)
             self._drop()
-            self.opened = time()
+            self.opened = now
 
     def _oldest(self) -> Batch | None:
         heads = [batches[0] for batches in self._lanes.values() if batches]
@@ -181,6 +213,11 @@ class Store:
                 gone += 1
             del batches[:gone]
 
+    @property
+    def window(self) -> tuple[float, float]:
+        """Since when the rows kept are all there were, and when they were last looked for, in s since 1970."""
+        return max(self.opened, self.dropped_at), self.looked
+
     def lanes(self) -> list[Lane]:
         with self.lock:
             return list(self._lanes)
@@ -192,42 +229,121 @@ class Store:
         return sum(batch.rows for batch in batches)
 
     def read(self, lane: Lane, start: int, stop: int) -> list[Batch]:
-        """The decoded rows of *lane* numbered *start* to *stop* (exclusive), as far as they are kept."""
+        """The decoded rows of *lane* numbered *start* to *stop* (exclusive), as far as they are kept.
+
+        The other rows stay as they are: a window on the newest of many costs what it shows.
+        """
         with self._reading:
             with self.lock:
                 before = list(self._lanes.get(lane, ()))
                 floor = self.floor
-            after = self._compact(lane, _decode(lane, [b.between(floor, b.end) for b in before]))
-            if before:
-                with self.lock:
-                    seen = before[-1].end
-                    newer = [b.between(seen, b.end) for b in self._lanes[lane] if b.end > seen]
-                    self.nbytes -= sum(b.size for b in self._lanes[lane])
-                    self._lanes[lane] = [b for b in after if b.end > self.floor] + newer
-                    self.nbytes += sum(b.size for b in self._lanes[lane])
-                    self.evict(time())
-        found = (b.between(max(start, floor), stop) for b in after if b.end > start and b.first < stop)
+            low = bisect_right(before, max(start, floor), key=_end)
+            high = bisect_left(before, stop, key=_first)
+            if any(batch.raw is not None for batch in before[low:high]):
+                rows = sum(batch.rows for batch in before[low:high])
+                while low and before[low - 1].columns is not None and before[low - 1].rows <= 2 * rows:
+                    low -= 1  # decoded earlier, and small enough to be joined
+                    rows += before[low].rows
+            part = before[low:high]
+            after = self._compact(lane, _decode(lane, [b.between(floor, b.end) for b in part]))
+            if len(after) != len(part) or any(new is not old for new, old in zip(after, part, strict=True)):
+                self._replace(lane, part, after)
+        found = (b.between(max(start, floor), stop) for b in after if b.end > start)
+        return [batch for batch in found if batch.rows]
+
+    def arrivals(self, lane: Lane, start: int) -> list[tuple[int, float]]:
+        """When the rows of *lane* from number *start* on were drained: (number after the last one, s since 1970)."""
+        with self.lock:
+            return [(batch.end, batch.ended) for batch in self._lanes.get(lane, ()) if batch.end > start]
+
+    def _replace(self, lane: Lane, part: list[Batch], after: list[Batch]) -> None:
+        """Keep *after* instead of *part*, beside what came and went meanwhile."""
+        with self.lock:
+            batches = self._lanes[lane]
+            seen = part[-1].end
+            low = bisect_right(batches, part[0].first, key=_end)
+            high = bisect_right(batches, seen, key=_end)
+            rest = batches[high:]
+            if rest and rest[0].first < seen:  # more rows were joined to the last one
+                rest[0] = rest[0].between(seen, rest[0].end)
+            new = [b for b in after if b.end > self.floor] + rest
+            self.nbytes += sum(b.size for b in new) - sum(b.size for b in batches[low:])
+            batches[low:] = new
+            self.evict(time())
+
+    def columns(
+        self, lane: Lane, names: Collection[str], start: int, stop: int | None
+    ) -> tuple[int, int, Columns] | None:
+        """Of the rows numbered *start* to *stop* (exclusive): the first one's number, how many, and columns *names*.
+
+        None unless *lane* is the only one. Raw batches stay raw: a few columns of the newest rows cost less than
+        decoding all, and looking for them takes no time that grows with what is kept.
+        """
+        with self.lock:
+            if len(self._lanes) != 1 or lane not in self._lanes:
+                return None
+            start = max(start, self.floor)
+            stop = max(start, self.total if stop is None else min(stop, self.total))
+            found: list[Batch] = []
+            for batch in reversed(self._lanes[lane]):
+                if batch.end <= start:
+                    break
+                if batch.first < stop:
+                    found.append(batch)
+        part = lane.only(names)
+        out: list[Columns] = []
+        raws: list[Bytes2D] = []
+
+        def decode() -> None:
+            if raws:
+                raw = raws[0] if len(raws) == 1 else np.concatenate(raws)
+                out.append(part.peek(raw) if len(raw) <= _LARGE else part.decode(raw, None))
+                raws.clear()
+
+        for batch in reversed(found):
+            rows = slice(max(start - batch.first, 0), stop - batch.first)
+            if batch.raw is None:
+                decode()
+                out.append({k: v[rows] for k, v in (batch.columns or {}).items() if k in names})
+            else:
+                if raws and raws[0].shape[1] != batch.raw.shape[1]:
+                    decode()
+                raws.append(batch.raw[rows])
+        decode()
+        return start, max(0, stop - start), part.concat(out) if out else part.empty()
+
+    def pick(self, lane: Lane, wanted: npt.NDArray[np.int64]) -> list[Batch]:
+        """The decoded rows of *lane* with these numbers (ascending), as far as they are kept."""
+        if not len(wanted):
+            return []
+        found = []
+        for batch in self.read(lane, int(wanted[0]), int(wanted[-1]) + 1):
+            low, high = np.searchsorted(wanted, (batch.first, batch.end))
+            if low < high:
+                found.append(batch.pick(wanted[low:high]))
         return [batch for batch in found if batch.rows]
 
     def _compact(self, lane: Lane, batches: list[Batch]) -> list[Batch]:
         """Join small neighbours so that sizes fall geometrically: each row is moved a logarithmic number of times."""
-        out: list[Batch] = []
+        groups: list[tuple[int, list[Batch]]] = []  # rows, and what is to be joined: at the end, all at once
         for batch in batches:
-            tail = [batch]
-            rows = batch.rows
+            rows, tail = batch.rows, [batch]
             while (
-                out
-                and out[-1].rows <= 2 * rows
-                and out[-1].rows + rows <= _SEGMENT
-                and self._near(out[-1], batch)
+                groups
+                and groups[-1][0] <= 2 * rows
+                and groups[-1][0] + rows <= _SEGMENT
+                and self._near(groups[-1][1][0], batch)
             ):
-                tail.insert(0, out.pop())
-                rows += tail[0].rows
+                more, before = groups.pop()
+                rows, tail = rows + more, before + tail
+            groups.append((rows, tail))
+        out = []
+        for _, tail in groups:
             if len(tail) > 1:
                 columns = lane.concat([b.columns for b in tail if b.columns is not None])
                 out.append(_joined(tail, columns))
             else:
-                out.append(batch)
+                out.append(tail[0])
         return out
 
 
@@ -235,7 +351,7 @@ def _join_raw(left: Batch, right: Batch) -> Batch | None:
     """Two raw batches as one, where their rows have the same shape."""
     if left.raw is None or right.raw is None or left.raw.shape[1] != right.raw.shape[1]:
         return None
-    if isinstance(left.lengths, int) and left.lengths == right.lengths:
+    if isinstance(left.lengths, int) and isinstance(right.lengths, int) and left.lengths == right.lengths:
         lengths: npt.NDArray[np.uint32] | int | None = left.lengths
     elif left.lengths is None and right.lengths is None:
         lengths = None
@@ -263,13 +379,7 @@ def _decode(lane: Lane, batches: Sequence[Batch]) -> list[Batch]:
             flush()
             out.append(batch)
             continue
-        if group and (
-            rows + batch.rows > _GROUP
-            or batch.rows >= _LARGE
-            or group[0].raw is None
-            or group[0].raw.shape[1] != batch.raw.shape[1]
-            or (group[0].lengths is None) != (batch.lengths is None)
-        ):
+        if group and (rows + batch.rows > _GROUP or batch.rows >= _LARGE or not _alike(group[0], batch)):
             flush()
         rows = (rows if group else 0) + batch.rows
         group.append(batch)
@@ -277,9 +387,24 @@ def _decode(lane: Lane, batches: Sequence[Batch]) -> list[Batch]:
     return out
 
 
+def _alike(one: Batch, other: Batch) -> bool:
+    """Whether two raw batches are decoded together: records of several lengths, each with its own, are padded."""
+    if one.raw is None or other.raw is None or (one.lengths is None) != (other.lengths is None):
+        return False
+    widths = one.raw.shape[1], other.raw.shape[1]
+    return widths[0] == widths[1] or (one.lengths is not None and max(widths) <= _PADDED)
+
+
 def _decoded(lane: Lane, group: Sequence[Batch]) -> Batch:
     raws = [batch.raw for batch in group if batch.raw is not None]
-    raw = raws[0] if len(raws) == 1 else np.concatenate(raws)
+    width = max(raw.shape[1] for raw in raws)
+    if all(raw.shape[1] == width for raw in raws):
+        raw = raws[0] if len(raws) == 1 else np.concatenate(raws)
+    else:
+        raw, at = np.zeros((sum(len(raw) for raw in raws), width), np.uint8), 0
+        for part in raws:
+            raw[at : at + len(part), : part.shape[1]] = part
+            at += len(part)
     lengths: npt.NDArray[np.uint32] | int | None = group[0].lengths
     if lengths is not None and len(group) > 1:
         lengths = np.concatenate([np.broadcast_to(np.asarray(b.lengths, np.uint32), b.rows) for b in group])

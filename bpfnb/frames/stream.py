@@ -28,13 +28,16 @@ from bpfnb.frames.lane import Lane, perf_padded
 from bpfnb.frames.layout import Layout
 from bpfnb.frames.live import LiveFrame
 from bpfnb.frames.store import Batch
-from bpfnb.kernel.backend import Bytes2D, Reader, Records
-from bpfnb.kernel.ringbuf import RingReader
+from bpfnb.kernel.backend import Bytes2D, ColumnReader, DistantReader, Reader, Records
 
 __all__ = ["Stream", "TypeFrame"]
 
 _MANY = 1 << 10
 """Rows that are worth being decoded at once; fewer wait for each other as bytes."""
+_SOME = 1 << 7
+"""The same of records of unequal length, which take longer to be copied."""
+_FEW = 1 / 8
+"""Of what was in the buffer, the share that may be left for the pump's next turn."""
 
 _Piece = tuple[Lane, Bytes2D, "npt.NDArray[np.uint32] | int | None", "npt.NDArray[np.int64] | None"]
 
@@ -42,7 +45,8 @@ _Piece = tuple[Lane, Bytes2D, "npt.NDArray[np.uint32] | int | None", "npt.NDArra
 class Stream(LiveFrame):
     """The records that *reader* delivers. *lost* counts what the program could not put into the buffer.
 
-    *kind* is the map's, ``ringbuf`` or ``perf_event_array``.
+    Where that is None nobody counts, and no frame says that it is complete. *kind* is the map's, ``ringbuf`` or
+    ``perf_event_array``.
     """
 
     def __init__(
@@ -51,19 +55,22 @@ class Stream(LiveFrame):
         reader: Reader,
         layouts: Sequence[Layout] = (),
         *,
-        lost: Callable[[], int] = lambda: 0,
+        lost: Callable[[], int] | None = lambda: 0,
         provenance: Mapping[str, Any] | None = None,
         kind: str = "stream",
     ) -> None:
         super().__init__(name, provenance=provenance)
         self.kind = kind
         self._reader: Reader | None = reader
+        self._columnar = reader if isinstance(reader, ColumnReader) else None
         self._program_lost = lost
         self._lost = {"program": 0, "buffer": 0}
         self._draining = threading.RLock()
+        self._silent = False
         self._short = 0
         self._found = 0.0  # how full the buffer was when last looked at
         self._peak = 0.0
+        self._turned = self._store.looked  # when it was last drained, of all or of most
         self._unknown = Lane(None)
         self._known = _lanes(layouts)
         self._totals: dict[Lane, int] = {}
@@ -101,6 +108,12 @@ class Stream(LiveFrame):
         return () if self._reader is None else self._reader.filenos()
 
     @property
+    def wakes(self) -> bool:
+        """Whether the kernel tells as soon as there is a record."""
+        reader = self._reader  # another thread may close it between two looks
+        return reader is not None and reader.wakes
+
+    @property
     def fill(self) -> float:
         """The share of the buffer that waits to be read now, 0 to 1."""
         with self._draining:
@@ -108,7 +121,13 @@ class Stream(LiveFrame):
 
     def drain(self) -> int:
         with self._draining:
-            return self._drain()
+            return self._drain_all()
+
+    def finish(self) -> None:
+        """Take what is left: no program writes any more, so there is nothing to look for from now on."""
+        with self._draining:
+            self._drain_all()
+            self._silent = True
 
     def service(self) -> float:
         """The pump's turn. Skipped while someone else drains."""
@@ -117,21 +136,24 @@ class Stream(LiveFrame):
         try:
             if self._reader is None:
                 return 0.0
-            rows = self._drain()
+            rows = self._drain(rest=False)
             self._measure()
             return self._found if rows else 0.0
         finally:
             self._draining.release()
 
-    def _drain(self) -> int:
+    def _drain(self, *, rest: bool = True) -> int:
+        """Without the *rest*, the few records that came while many were copied wait to be many themselves."""
         if self._reader is None:
             return 0
-        now = time.time()
+        now = self._store.looked if self._silent else time.time()
+        turned, self._turned = self._turned, now
         self._found = self._reader.fill()
         self._peak = max(self._peak, self._found)
         store = self._store
         ready = self._columns(store.total, now)
-        records = self._reader.drain()
+        waits = ready and not rest and self._reader.fill() < self._found * _FEW
+        records = [] if waits else self._reader.drain()
         if not records and not ready:
             store.looked = now
             if store.bound.seconds is not None:
@@ -148,20 +170,32 @@ class Stream(LiveFrame):
                 store.add(lane, batch)
                 self._totals[lane] = self._totals.get(lane, 0) + batch.rows
             store.total = total
-            store.looked = now
+            store.looked = turned if waits else now  # what waits came after the last turn
             store.evict(now)
             store.announce()
         return total - before
 
+    def _drain_all(self) -> int:
+        """With what another kernel's buffer holds; of this one's it is here anyhow."""
+        if isinstance(self._reader, DistantReader):
+            self._reader.fetch()
+        return self._drain()
+
     def _columns(self, number: int, now: float) -> list[tuple[Lane, Batch]]:
         """Batches without a raw copy in between, from a ring that holds many records of the one struct it has."""
         out: list[tuple[Lane, Batch]] = []
-        layout = self._known[0].layout if len(self._known) == 1 else None
-        while layout is not None and isinstance(self._reader, RingReader):
-            rows, cells = self._reader.columns(layout.size, layout.fields, _MANY)
+        lane = self._known[0] if len(self._known) == 1 else self._unknown
+        layout = lane.layout
+        reader = self._columnar
+        while layout is not None and reader is not None:
+            tails = None
+            if lane.tailed:
+                rows, cells, tails = reader.tailed(layout.size, layout.fields, _SOME)
+            else:
+                rows, cells = reader.columns(layout.size, layout.fields, _MANY)
             if not rows:
                 break
-            out.append((self._known[0], Batch.of_columns(number, rows, layout.assemble(cells), now)))
+            out.append((lane, Batch.of_columns(number, rows, lane.assemble(cells, tails), now)))
             number += rows
         return out
 
@@ -258,7 +292,8 @@ class Stream(LiveFrame):
         with self._draining:
             if self._reader is not None:
                 try:
-                    self._lost = {"program": self._program_lost(), "buffer": self._reader.lost()}
+                    in_program = self._program_lost() if self._program_lost else 0
+                    self._lost = {"program": in_program, "buffer": self._reader.lost()}
                 except (BpfnbError, OSError) as error:  # the object went first; the last counts remain
                     self.errors.append(error)
             return dict(self._lost)
@@ -268,7 +303,15 @@ class Stream(LiveFrame):
         attrs["fill"] = round(self._peak, 4)
         if self._short:
             attrs["short"] = self._short
-        return attrs
+        return attrs | self._uncounted()
+
+    @property
+    def counted(self) -> bool:
+        """Whether all losses are counted: those in the program too."""
+        return self._program_lost is not None
+
+    def _uncounted(self) -> dict[str, Any]:
+        return {} if self.counted else {"complete": False, "uncounted": ["program"]}
 
     def failed(self, error: BaseException) -> None:
         """The pump could not drain this stream and put it aside."""
@@ -276,11 +319,16 @@ class Stream(LiveFrame):
 
     def orphan(self) -> None:
         """This process is a fork: keep the rows, leave the buffer to the parent."""
-        self._reader = None
+        self._reader = self._columnar = None
         self._draining = threading.RLock()
         self._store.renew_locks()
         self._store.closed = True
         self._dispatcher = None
+
+    def end(self) -> None:
+        super().end()
+        for frame in self._types.values():
+            frame.end()
 
     def close(self) -> None:
         """Take what is left and let go of the buffer; the rows stay readable. May be called twice."""
@@ -288,12 +336,13 @@ class Stream(LiveFrame):
         with self._draining:
             if self._reader is not None:
                 try:
-                    self._drain()
+                    self._drain_all()
                     self.lost_by()
                 finally:
                     self._reader.close()
-                    self._reader = None
+                    self._reader = self._columnar = None
         super().close()
+        self.end()
 
 
 class TypeFrame(LiveFrame):
@@ -302,9 +351,14 @@ class TypeFrame(LiveFrame):
     def __init__(self, stream: Stream, lane: Lane) -> None:
         super().__init__(f"{stream.name}[{lane.name!r}]", provenance=stream.provenance)
         self.kind = stream.kind
+        self.origin, self.symbols, self.settled = stream.origin, stream.symbols, stream.settled
+        self.gone = stream.gone
         self._stream = stream
         self._lane = lane
         self._store = stream._store
+
+    def present(self) -> int:
+        return self._stream.present()
 
     def _now_total(self) -> int:
         return self._stream._totals.get(self._lane, 0)
@@ -324,6 +378,9 @@ class TypeFrame(LiveFrame):
 
     def lost_by(self) -> dict[str, int]:
         return self._stream.lost_by()
+
+    def _attrs(self, rows: int, total: int, looked: float) -> dict[str, Any]:
+        return super()._attrs(rows, total, looked) | self._stream._uncounted()
 
 
 def _lanes(layouts: Sequence[Layout]) -> list[Lane]:

@@ -19,7 +19,7 @@ from bpfnb.frames.completeness import ATTR
 from bpfnb.frames.lane import Lane
 from bpfnb.frames.store import Batch
 
-__all__ = ["Part", "union_arrow", "union_frame"]
+__all__ = ["Part", "numbers", "union_arrow", "union_frame"]
 
 Part = tuple[Lane, list[Batch]]
 
@@ -67,9 +67,22 @@ def _columns(lane: Lane, batches: Sequence[Batch]) -> dict[str, Any]:
     return lane.concat([b.columns for b in batches if b.columns is not None]) if batches else lane.empty()
 
 
+def numbers(parts: Sequence[Part]) -> pd.Index[int]:
+    """The numbers of the rows, in the order in which they arrived."""
+    batches = [batch for _, each in parts for batch in each]
+    if not batches:
+        return pd.RangeIndex(0)
+    first, end = min(batch.first for batch in batches), max(batch.end for batch in batches)
+    if sum(batch.rows for batch in batches) == end - first:
+        return pd.RangeIndex(first, end)
+    found: pd.Index[int] = pd.Index(np.sort(np.concatenate([batch.numbers() for batch in batches])))
+    return found
+
+
 def _arrival(parts: Sequence[Part]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    numbers = [batch.numbers() for _, batches in parts for batch in batches]
-    return np.argsort(np.concatenate(numbers), kind="stable") if numbers else np.empty(0, np.int64)
+    """Where, in the batches one after the other, the rows stand in the order in which they arrived."""
+    found = [batch.numbers() for _, batches in parts for batch in batches]
+    return np.argsort(np.concatenate(found), kind="stable") if found else np.empty(0, np.int64)
 
 
 def _nullable(dtype: Any) -> Any:

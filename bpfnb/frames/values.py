@@ -2,11 +2,12 @@
 
 Python's side: int, bool and float for numbers, str for ``char[N]``, bytes for ``unsigned char[N]``, a dict for a
 struct or union, a list for other arrays, the name for an enumeration's value, text for addresses (``ipv4_t``,
-``ipv6_t``, ``mac_t``), the host's number for ``port_be_t``.
+``ipv6_t``, ``ip_t``, ``mac_t``), the host's number for ``port_be_t``.
 """
 
 from __future__ import annotations
 
+import signal
 import socket
 import struct
 from collections.abc import Mapping, Sequence
@@ -17,13 +18,13 @@ from typing import Any, Final, NoReturn
 from bpfnb.annotations import NONE, Annotations, of, of_type
 from bpfnb.btf import Array, Btf, Composite, Enum, Float, Int, Member, Pointer, Type, fields
 from bpfnb.errors import MapTypeError, nearest
-from bpfnb.frames.columns import ERRORS
+from bpfnb.frames.columns import ERRORS, ip_text
 from bpfnb.frames.syscalls import syscall_names
 
 __all__ = ["decode", "encode"]
 
 _FLOATS: Final = {2: "<e", 4: "<f", 8: "<d"}
-_ADDRESSES: Final = {"ipv4": 4, "ipv6": 16, "mac": 6}
+_ADDRESSES: Final = {"ipv4": 4, "ipv6": 16, "ip": 16, "mac": 6}
 
 
 def encode(btf: Btf, type_id: int, value: object) -> bytes:
@@ -56,6 +57,8 @@ def _decode(btf: Btf, type_id: int, data: bytes, at: int, bits: int, stated: Ann
             return socket.inet_ntop(socket.AF_INET, raw)
         case "ipv6" if size == 16:
             return socket.inet_ntop(socket.AF_INET6, raw)
+        case "ip" if size == 16:
+            return ip_text(raw)
         case "mac" if size == 6:
             return raw.hex(":")
         case "port_be" if size == 2:
@@ -174,6 +177,8 @@ class _Encoder:
                 names = dict(found.values)
             elif stated.format == "errno":
                 names = {name: -number for number, name in ERRORS.items()}
+            elif stated.format == "signal":
+                names = {one.name: int(one) for one in signal.Signals}
             elif stated.format == "syscall":
                 names = {name: number for number, name in syscall_names().items()}
             elif isinstance(found, Int) and found.char and len(value.encode()) == 1:
@@ -206,6 +211,8 @@ class _Encoder:
                 if len(data) != 6:
                     raise ValueError(text)
                 return data
+            if kind == "ip" and ":" not in text:
+                text = f"::ffff:{text}"
             return socket.inet_pton(socket.AF_INET if kind == "ipv4" else socket.AF_INET6, text)
         except (OSError, ValueError):
             raise MapTypeError(f"{path or 'the value'} takes an address ({kind}), not {text!r}") from None

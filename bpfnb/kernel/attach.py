@@ -10,10 +10,12 @@ lsm                                     none (lsm_cgroup: cgroup)               
 kprobe, kretprobe, ksyscall,            symbol, offset, retprobe, cookie                 the section's function
 kprobe.multi
 uprobe, uretprobe                       binary, symbol, offset, retprobe, pid, cookie    the section's BINARY:FUNCTION
-uprobe.multi, uretprobe.multi           binary, symbol (pattern), retprobe, pid, cookie  the section's BINARY:PATTERN
+uprobe.multi, uretprobe.multi           binary, symbol (pattern), retprobe, pid, cookie, the section's BINARY:PATTERN
+                                        offsets, cookies (sequences of equal length)
 usdt                                    binary, provider, probe, pid, cookie             the section's probe
 perf_event                              event, frequency, period, pid, cpu, cookie       needs one of them
-xdp                                     interface, mode (native|generic|offload), flags  needs interface
+xdp                                     interface, mode (native|generic|offload), flags, needs interface
+                                        netns (where the interface is)
 tc, tcx, classifier                     interface, direction (ingress|egress), flags     needs interface
 netkit                                  interface                                        needs interface
 cgroup/*, cgroup_skb, sockops           cgroup (path), direction (cgroup/skb), flags     the cgroup v2 root
@@ -34,7 +36,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bpfnb.errors import BpfnbError
 from bpfnb.kernel import attach_net, attach_perf, attach_trace, attach_user
@@ -76,13 +78,13 @@ FAMILIES = (
     _family(
         "uprobe.multi uretprobe.multi uprobe.session",
         attach_user.uprobe_multi,
-        "binary symbol retprobe pid cookie",
+        "binary symbol retprobe pid cookie offsets cookies",
         "place",
     ),
     _family("uprobe uretprobe", attach_user.uprobe, "binary symbol offset retprobe pid cookie", "place"),
     _family("usdt", attach_user.usdt, "binary provider probe pid cookie", "place"),
     _family("perf_event", attach_perf.perf_event, "event frequency period pid cpu cookie", "options"),
-    _family("xdp", attach_net.xdp, "interface mode flags", "options"),
+    _family("xdp", attach_net.xdp, "interface mode flags netns", "options"),
     _family("tc tcx classifier", attach_net.tc, "interface direction flags", "options"),
     _family("netkit", attach_net.netkit, "interface", "options"),
     _family("cgroup cgroup_skb sockops", attach_net.cgroup, "cgroup direction flags"),
@@ -158,17 +160,7 @@ def attach(program: Program) -> Link:
         raise program.fail(f"it takes no option '{unknown[0]}'", errno.EINVAL, [f"it takes: {known}"])
     with capture() as said:
         try:
-            link = chosen.attach(
-                Program(
-                    program.info,
-                    program.pointer,
-                    program.fd,
-                    program.options,
-                    program.maps,
-                    program.map_pointers,
-                    said,
-                )
-            )
+            link = chosen.attach(replace(program, said=said))
         except BpfnbError:
             raise
         except OSError as error:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from bpfnb.errors import AttachError, BpfnbError, NotPermitted, nearest
-from bpfnb.kernel import load_errors
+from bpfnb.kernel import attach_fd, load_errors, syscall
 from bpfnb.kernel.backend import MapInfo, ProgramInfo
+from bpfnb.kernel.binaries import find_binary
 from bpfnb.kernel.libbpf import library
 from bpfnb.kernel.links import Link, libbpf_link
-from bpfnb.kernel.system import missing_capabilities
+from bpfnb.kernel.names import attach_type
+from bpfnb.kernel.system import cgroup_root, missing_capabilities, open_fd
 
 __all__ = ["Program"]
 
@@ -25,7 +27,7 @@ class Program:
     """A loaded program about to be attached, and the options it was given."""
 
     info: ProgramInfo
-    pointer: int  # libbpf's struct bpf_program
+    pointer: int  # libbpf's struct bpf_program; 0 where libbpf did not load it
     fd: int
     options: Mapping[str, Any]
     maps: Mapping[str, MapInfo]
@@ -47,15 +49,24 @@ class Program:
 
     @property
     def attach_type(self) -> int:
+        if not self.pointer:
+            return attach_type(self.info.attach_type)
         return int(library().bpf_program__expected_attach_type(self.pointer))
 
     def link(self, function: str, *arguments: Any) -> Link:
         """The link that a ``bpf_program__attach*`` function makes. Raises OSError."""
+        if not self.pointer:
+            return attach_fd.link(self, function, *arguments)
         pointer = getattr(library(), function)(self.pointer, *arguments)
         if not pointer:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
         return libbpf_link(pointer)
+
+    def call(self, function: str, *structures: ctypes.Structure) -> int:
+        """What a function of libbpf returns that is given the addresses of *structures*, and may change them."""
+        code: int = getattr(library(), function)(*(ctypes.byref(structure) for structure in structures))
+        return code
 
     def fail(self, message: str, code: int = 0, hints: Sequence[str] = ()) -> AttachError:
         """An AttachError that names the program and its section."""
@@ -115,11 +126,20 @@ class Program:
 
     def cgroup_fd(self) -> int:
         """A descriptor of the ``cgroup=`` directory; by default the root. Relative paths start at the root."""
-        from bpfnb.kernel.system import cgroup_root
-
         root = cgroup_root()
-        path = root / Path(str(self.get("cgroup", root)))
+        path = root / str(self.get("cgroup", root))
         if not path.is_dir():
             siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
             raise self.unknown("cgroup", path.name, siblings, f" in {path.parent}")
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+        return open_fd(path, os.O_DIRECTORY)
+
+    def perf_event_open(self, attr: bytes, pid: int, cpu: int) -> int:
+        return syscall.perf_event_open(attr, pid, cpu)
+
+    def find_binary(self, name: str, pid: int | None = None) -> Path | None:
+        """The file of a program or library, as processes of the traced kernel name it."""
+        return find_binary(name, pid)
+
+    def readable(self, path: Path) -> Path:
+        """Where this process can read that file."""
+        return path

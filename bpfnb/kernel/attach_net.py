@@ -8,13 +8,15 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from bpfnb.kernel import syscall
 from bpfnb.kernel.attach_common import Program
-from bpfnb.kernel.libbpf import library, options
+from bpfnb.kernel.libbpf import options
 from bpfnb.kernel.links import Link, fd_link
 from bpfnb.kernel.names import attach_type
+from bpfnb.kernel.system import interfaces, meant, open_fd, path
 
 __all__ = ["cgroup", "clsact", "netfilter", "netns", "reuseport", "socket_filter", "sockmap", "tc", "xdp"]
 
@@ -23,6 +25,7 @@ _HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 _FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 _SO_ATTACH_BPF, _SO_ATTACH_REUSEPORT_EBPF, _SO_DETACH_REUSEPORT_BPF, _SO_DETACH_FILTER = 50, 52, 68, 27
 _ETH_P_ALL = 0x0003
+_CLONE_NEWNET = 0x40000000
 
 
 def interface_index(program: Program) -> int:
@@ -30,13 +33,41 @@ def interface_index(program: Program) -> int:
     wanted = program.get("interface")
     if wanted is None:
         raise program.needs("interface", 'interface="eth0"')
-    names = dict(socket.if_nameindex())
+    names = interfaces()
     if isinstance(wanted, int) and not isinstance(wanted, bool):
         if wanted in names:
             return wanted
     elif wanted in names.values():
-        return socket.if_nametoindex(wanted)
+        return next(index for index, name in names.items() if name == wanted)
     raise program.unknown("network interface", str(wanted), list(names.values()))
+
+
+def _namespace(program: Program) -> Path:
+    """The ``netns=`` option, a path or a process id, as a path; by default this thread's own."""
+    wanted = program.get("netns", "/proc/thread-self/ns/net")
+    file = path(f"/proc/{wanted}/ns/net" if isinstance(wanted, int) else str(wanted))
+    if not file.exists():
+        known = [p.name for p in path("/run/netns").iterdir()] if path("/run/netns").is_dir() else []
+        raise program.unknown("network namespace", str(wanted), known)
+    return file
+
+
+@contextlib.contextmanager
+def _inside(program: Program) -> Iterator[None]:
+    """This thread in the network namespace of ``netns=``: interfaces are looked up there. Links stay when it leaves."""
+    if program.get("netns") is None:
+        yield
+        return
+    if meant() is not None:
+        raise program.fail("'netns' is not offered in a virtual machine", errno.EOPNOTSUPP)
+    libc = ctypes.CDLL(None, use_errno=True)
+    with Path("/proc/thread-self/ns/net").open() as home, _namespace(program).open() as there:
+        if libc.setns(there.fileno(), _CLONE_NEWNET):
+            raise program.refused(OSError(ctypes.get_errno(), ""), "network namespace")
+        try:
+            yield
+        finally:
+            libc.setns(home.fileno(), 0)
 
 
 def _choice(program: Program, option: str, value: str, known: object) -> None:
@@ -46,7 +77,15 @@ def _choice(program: Program, option: str, value: str, known: object) -> None:
 
 
 def xdp(program: Program) -> Link:
-    """A link on an interface (Linux 5.9); mode "native", "generic", "offload", or what the driver can."""
+    """A link on an interface (Linux 5.9); mode "native", "generic", "offload", or what the driver can.
+
+    With ``netns=`` (a path or a process id) the interface is one of that network namespace.
+    """
+    with _inside(program):
+        return _xdp(program)
+
+
+def _xdp(program: Program) -> Link:
     index, mode = interface_index(program), program.get("mode")
     flags = program.get("flags", 0)
     if mode is not None:
@@ -86,14 +125,14 @@ def tc(program: Program) -> Link:
 
 def clsact(program: Program, index: int, direction: str) -> Link:
     """A filter of the clsact queueing discipline. It outlives a killed process: only a link does not."""
-    lib, u32 = library(), ctypes.c_uint32
+    u32 = ctypes.c_uint32
     point = 1 if direction == "ingress" else 2
     hook = options((ctypes.c_int, index), (ctypes.c_int, point), (u32, 0))
-    code = lib.bpf_tc_hook_create(ctypes.byref(hook))
+    code = program.call("bpf_tc_hook_create", hook)
     if code not in (0, -errno.EEXIST):
         raise program.refused(OSError(-code, ""), f"clsact on interface {index}")
     opts = options((ctypes.c_int, program.fd), (u32, 0), (u32, 0), (u32, 0), (u32, 0))
-    code = lib.bpf_tc_attach(ctypes.byref(hook), ctypes.byref(opts))
+    code = program.call("bpf_tc_attach", hook, opts)
     if code:
         raise program.refused(OSError(-code, ""), f"tc {direction} of interface {index}")
 
@@ -106,7 +145,7 @@ def clsact(program: Program, index: int, direction: str) -> Link:
             (u32, opts.f3),
             (u32, opts.f4),
         )
-        lib.bpf_tc_detach(ctypes.byref(hook), ctypes.byref(which))
+        program.call("bpf_tc_detach", hook, which)
 
     return Link(release=detach)
 
@@ -133,17 +172,12 @@ def cgroup(program: Program) -> Link:
             hints = ["a program that was attached without BPF_F_ALLOW_MULTI, here or above, excludes others"]
         raise program.refused(error, "cgroup", hints) from None
     finally:
-        os.close(fd)
+        syscall.close(fd)
 
 
 def netns(program: Program) -> Link:
     """A link on a network namespace (``netns=`` a path or a process id; by default this process's). Linux 5.8."""
-    wanted = program.get("netns", "/proc/thread-self/ns/net")
-    path = Path(f"/proc/{wanted}/ns/net" if isinstance(wanted, int) else str(wanted))
-    if not path.exists():
-        known = [p.name for p in Path("/run/netns").iterdir()] if Path("/run/netns").is_dir() else []
-        raise program.unknown("network namespace", str(wanted), known)
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = open_fd(_namespace(program))
     try:
         return fd_link(syscall.link_create(program.fd, fd, program.attach_type))
     except OSError as error:
@@ -152,7 +186,7 @@ def netns(program: Program) -> Link:
         )
         raise program.refused(error, "network namespace", hints) from None
     finally:
-        os.close(fd)
+        syscall.close(fd)
 
 
 def _set_option(program: Program, fd: int, option: int, value: int) -> None:
@@ -166,8 +200,14 @@ def _set_option(program: Program, fd: int, option: int, value: int) -> None:
         raise program.refused(error, "socket") from None
 
 
+def _not_in_a_guest(program: Program) -> None:
+    if meant() is not None:
+        raise program.fail("sockets of this machine are not a virtual machine's", errno.EOPNOTSUPP)
+
+
 def _socket_fd(program: Program) -> int:
     """A descriptor of our own of the ``socket=`` option, so that the filter can be taken off later."""
+    _not_in_a_guest(program)
     given = program.get("socket")
     try:
         fd = given if isinstance(given, int) else given.fileno()
@@ -181,6 +221,7 @@ def socket_filter(program: Program) -> Link:
     if program.get("socket") is not None:
         fd = _socket_fd(program)
     elif program.get("interface") is not None:
+        _not_in_a_guest(program)
         index = interface_index(program)
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as packets:
             _set_option(program, packets.fileno(), _SO_ATTACH_BPF, program.fd)
@@ -229,19 +270,19 @@ def sockmap(program: Program) -> Link:
                 [f"one of: {', '.join(maps) or 'the object has no sockmap'}"],
             )
         wanted = maps[0]
-    fd, kind = os.dup(program.map_fd(wanted)), program.attach_type
+    fd, kind = syscall.dup(program.map_fd(wanted)), program.attach_type
     try:
         link = fd_link(syscall.link_create(program.fd, fd, kind))  # Linux 6.10
-        os.close(fd)
+        syscall.close(fd)
         return link
     except OSError:
         pass
     try:
         syscall.prog_attach(program.fd, fd, kind)
     except OSError as error:
-        os.close(fd)
+        syscall.close(fd)
         raise program.refused(error, "socket map") from None
-    prog_fd = os.dup(program.fd)
+    prog_fd = syscall.dup(program.fd)
 
     def detach() -> None:
         with contextlib.suppress(OSError):

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
-import platform
 import re
 import struct
 
 from bpfnb.errors import nearest
+from bpfnb.kernel import syscall
 from bpfnb.kernel.attach_common import Program
 from bpfnb.kernel.libbpf import options
 from bpfnb.kernel.links import Link, group
@@ -20,19 +19,7 @@ from bpfnb.kernel.system import online_cpus
 __all__ = ["EVENTS", "perf_event"]
 
 _HARDWARE, _SOFTWARE, _RAW = 0, 1, 4
-_NUMBER = {"x86_64": 298, "s390x": 331, "ppc64le": 319}.get(platform.machine(), 241)
-_IS_FREQUENCY, _CLOEXEC = 1 << 10, 8
-
-_perf_event_open = ctypes.CDLL(None, use_errno=True).syscall
-_perf_event_open.restype = ctypes.c_long
-_perf_event_open.argtypes = (
-    ctypes.c_long,
-    ctypes.c_void_p,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_ulong,
-)
+_IS_FREQUENCY = 1 << 10
 
 EVENTS: dict[str, tuple[int, int]] = {
     **{
@@ -113,23 +100,23 @@ def perf_event(program: Program) -> Link:
 
 
 def _attach(program: Program, name: str, kind: int, attr: bytes, pid: int, cpu: int) -> Link:
-    buffer = ctypes.create_string_buffer(attr, len(attr))
-    fd = _perf_event_open(_NUMBER, ctypes.addressof(buffer), pid, cpu, -1, _CLOEXEC)
-    if fd < 0:
-        code = ctypes.get_errno()
+    try:
+        fd = program.perf_event_open(attr, pid, cpu)
+    except OSError as error:
+        code = error.errno or 0
         if kind != _SOFTWARE and code in (errno.ENOENT, errno.EOPNOTSUPP, errno.ENODEV):
-            raise program.lacks(f"hardware performance counters ('{name}')", code)
+            raise program.lacks(f"hardware performance counters ('{name}')", code) from None
         hints = {
             errno.ESRCH: [f"there is no process {pid}"],
             errno.ENODEV: [f"CPU {cpu} is not online; online are {online_cpus()}"],
             errno.EINVAL: ["the frequency may exceed kernel.perf_event_max_sample_rate"],
         }
-        raise program.refused(OSError(code, ""), f"perf event '{name}'", hints.get(code, []))
+        raise program.refused(OSError(code, ""), f"perf event '{name}'", hints.get(code, [])) from None
     opts = options((ctypes.c_uint64, program.get("cookie", 0)))
     try:
         return program.link(
             "bpf_program__attach_perf_event_opts", fd, ctypes.byref(opts)
         )  # takes the descriptor
     except OSError as error:
-        os.close(fd)
+        syscall.close(fd)
         raise program.refused(error, f"perf event '{name}'") from None

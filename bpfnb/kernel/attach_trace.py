@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 import struct
-from pathlib import Path
 from typing import Any
 
 from bpfnb.btf import Btf
@@ -15,7 +13,7 @@ from bpfnb.kernel.attach_common import Program
 from bpfnb.kernel.libbpf import library, options
 from bpfnb.kernel.links import Link, fd_link, group, libbpf_link
 from bpfnb.kernel.names import attach_type
-from bpfnb.kernel.system import mount_tracefs
+from bpfnb.kernel.system import meant, mount_tracefs, path
 
 __all__ = [
     "by_name",
@@ -116,10 +114,10 @@ def kprobe(program: Program) -> Link:
 
 
 def _has_kprobes() -> bool:
-    if Path("/sys/bus/event_source/devices/kprobe").exists():
+    if path("/sys/bus/event_source/devices/kprobe").exists():
         return True
     return any(
-        Path(p, "kprobe_events").exists() for p in ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
+        path(f"{p}/kprobe_events").exists() for p in ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
     )
 
 
@@ -159,16 +157,15 @@ def iterator_link(program: Program) -> Link:
         info = struct.pack("=IIQ", _CGROUP_ORDERS.index(order), cgroup, 0)
     elif target in ("bpf_map_elem", "bpf_sk_storage_map", "sockmap"):
         raise program.needs("map", 'map="counts"')
-    address, keep = syscall.buffer_address(info.ljust(16, b"\0") if info else b"")
-    extra = struct.pack("=QI4x", address, 16 if info else 0)
+    extra = struct.pack("=QI4x", 0, 16 if info else 0)
+    pointers = [(0, info.ljust(16, b"\0"))] if info else []
     try:
-        return fd_link(syscall.link_create(program.fd, 0, attach_type("trace_iter"), 0, extra))
+        return fd_link(syscall.link_create(program.fd, 0, attach_type("trace_iter"), 0, extra, pointers))
     except OSError as error:
         raise program.refused(error, f"iterator {target}") from None
     finally:
-        del keep
         if cgroup >= 0:
-            os.close(cgroup)
+            syscall.close(cgroup)
 
 
 def struct_ops(program: Program) -> Link:
@@ -189,6 +186,8 @@ def struct_ops(program: Program) -> Link:
 
 
 def _register(program: Program, name: str) -> Link:
+    if meant() is not None:
+        raise program.fail("struct_ops is not offered in virtual machines", errno.EOPNOTSUPP)
     lib = library()
     pointer = lib.bpf_map__attach_struct_ops(program.map_pointers[name])
     if not pointer:

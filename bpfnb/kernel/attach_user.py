@@ -12,11 +12,12 @@ import numpy as np
 
 from bpfnb.kernel import syscall
 from bpfnb.kernel.attach_common import Program
-from bpfnb.kernel.binaries import Binary, find_binary
+from bpfnb.kernel.binaries import Binary, Site
 from bpfnb.kernel.libbpf import options
 from bpfnb.kernel.links import Link, fd_link
+from bpfnb.kernel.system import path as system_path
 
-__all__ = ["uprobe", "uprobe_multi", "usdt"]
+__all__ = ["uprobe", "uprobe_multi", "usdt", "usdt_sites"]
 
 _F_RETURN = 1  # BPF_F_UPROBE_MULTI_RETURN
 
@@ -29,19 +30,24 @@ def _binary(program: Program, default: str) -> Path:
         if not pid:
             raise program.needs("binary", 'binary="libc", symbol="malloc"')
         return Path(f"/proc/{pid}/exe")
-    found = find_binary(name, pid)
+    found = program.find_binary(name, pid)
     if found is None:
         raise program.fail(
             f"there is no program or library '{name}'",
             errno.ENOENT,
-            ["give its path, or pid= of a process that has it mapped"],
+            ["give its path, or pid= of a process that has it mapped", *_library(program, name)],
         )
     return found
 
 
+def _library(program: Program, name: str) -> list[str]:
+    """Libraries are named without their "lib" in bcc's scripts and on linkers' command lines."""
+    return [f"did you mean lib{name}?"] if "/" not in name and program.find_binary(f"lib{name}") else []
+
+
 def _open(program: Program, path: Path) -> Binary:
     try:
-        return Binary(path)
+        return Binary(program.readable(path))
     except (OSError, ValueError) as error:
         raise program.fail(
             f"cannot read '{path}': {error}", getattr(error, "errno", None) or errno.ENOEXEC
@@ -60,7 +66,7 @@ def _split(program: Program) -> tuple[str, str]:
 def uprobe(program: Program) -> Link:
     """One place in one file: ``symbol`` and/or ``offset`` (from the symbol, else from the file's start)."""
     binary, function = _split(program)
-    plus = re.fullmatch(r"(.+)\+(0[xX][0-9a-fA-F]+|\d+)", function)
+    plus = re.fullmatch(r"(.*)\+(0[xX][0-9a-fA-F]+|\d+)", function)
     path = _binary(program, binary)
     symbol = str(program.get("symbol", plus[1] if plus else function))
     offset = int(program.get("offset", int(plus[2], 0) if plus else 0))
@@ -88,7 +94,7 @@ def uprobe(program: Program) -> Link:
 
 
 def _refused(program: Program, error: OSError, where: str) -> Exception:
-    if not Path("/sys/bus/event_source/devices/uprobe").exists():
+    if not system_path("/sys/bus/event_source/devices/uprobe").exists():
         return program.lacks("uprobes", error.errno or 0)
     hints = []
     if error.errno == errno.ESRCH:
@@ -99,45 +105,57 @@ def _refused(program: Program, error: OSError, where: str) -> Exception:
 
 
 def uprobe_multi(program: Program) -> Link:
-    """All functions that match ``BINARY:PATTERN`` under one link (Linux 6.6; ``uprobe.session`` 6.13)."""
+    """All functions that match ``BINARY:PATTERN`` under one link (Linux 6.6; ``uprobe.session`` 6.13), or those at
+    ``offsets`` of the file, each with its own of ``cookies``.
+    """
     binary, pattern = _split(program)
     path = _binary(program, binary)
-    pattern = str(program.get("symbol", pattern))
-    file = _open(program, path)
-    places = file.matching(pattern)
-    if not places:
-        raise program.unknown("function", pattern, file.functions(), f" in {path}")
-    offsets = np.unique(np.fromiter(places.values(), np.uint64, len(places)))
+    offsets = np.array(program.get("offsets", ()), np.uint64)
+    if not len(offsets):
+        pattern = str(program.get("symbol", pattern))
+        file = _open(program, path)
+        places = file.matching(pattern)
+        if not places:
+            raise program.unknown("function", pattern, file.functions(), f" in {path}")
+        offsets = np.unique(np.fromiter(places.values(), np.uint64, len(places)))
     cookies = np.full(len(offsets), program.get("cookie", 0), np.uint64)
-    name, keep = syscall.buffer_address(str(path).encode() + b"\0")
+    cookies[:] = program.get("cookies", cookies)
     session = "session" in program.section
     flags = (
         _F_RETURN if program.get("retprobe", program.section.startswith("uretprobe")) and not session else 0
     )
     pid = max(0, program.get("pid", 0))
-    extra = struct.pack(
-        "=QQQQIII", name, offsets.ctypes.data, 0, cookies.ctypes.data, len(offsets), flags, pid
-    )
+    extra = struct.pack("=QQQQIII", 0, 0, 0, 0, len(offsets), flags, pid)
+    pointers = [(0, str(path).encode() + b"\0"), (8, offsets.tobytes()), (24, cookies.tobytes())]
     try:
         return fd_link(
-            syscall.link_create(program.fd, 0, program.attach_type, program.get("flags", 0), extra)
+            syscall.link_create(program.fd, 0, program.attach_type, program.get("flags", 0), extra, pointers)
         )
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
             raise program.lacks("multi-uprobes", error.errno) from None
         raise program.refused(error, f"{len(offsets)} functions of {path}") from None
-    finally:
-        del keep
 
 
-def usdt(program: Program) -> Link:
-    """A USDT probe: ``usdt/BINARY:PROVIDER:NAME``, or ``binary``, ``provider`` and ``probe``. Linux 4.20."""
+def usdt_sites(program: Program) -> tuple[Path, str, str, list[Site]]:
+    """The file, provider, name and places of the probe that a program's section and options mean."""
     binary, _, rest = program.target.partition(":")
     provider, _, name = rest.partition(":")
     provider, name = str(program.get("provider", provider)), str(program.get("probe", name))
     if not (provider and name):
         raise program.needs("provider", 'binary="python3", provider="python", probe="function__entry"')
     path = _binary(program, binary)
+    file = _open(program, path)
+    sites = file.sites(provider, name)
+    if not sites:
+        known = [f"{probe.provider}:{probe.name}" for probe in file.probes()]
+        raise program.unknown("USDT probe", f"{provider}:{name}", known, f" in {path}")
+    return path, provider, name, sites
+
+
+def usdt(program: Program) -> Link:
+    """A USDT probe: ``usdt/BINARY:PROVIDER:NAME``, or ``binary``, ``provider`` and ``probe``. Linux 4.20."""
+    path, provider, name, _ = usdt_sites(program)
     opts = options((ctypes.c_uint64, program.get("cookie", 0)))
     try:
         return program.link(
@@ -149,7 +167,4 @@ def usdt(program: Program) -> Link:
             ctypes.byref(opts),
         )
     except OSError as error:
-        known = [f"{probe.provider}:{probe.name}" for probe in _open(program, path).probes()]
-        if f"{provider}:{name}" in known:
-            raise _refused(program, error, f"{provider}:{name} in {path}") from None
-        raise program.unknown("USDT probe", f"{provider}:{name}", known, f" in {path}") from None
+        raise _refused(program, error, f"{provider}:{name} in {path}") from None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ import numpy.typing as npt
 __all__ = [
     "Backend",
     "Bytes2D",
+    "ColumnReader",
+    "DistantReader",
     "LoadSettings",
     "LoadedObject",
     "MapInfo",
@@ -113,6 +115,9 @@ class Records:
 class Reader(Protocol):
     """Consumes one ring buffer or perf event array. One thread at a time."""
 
+    wakes: bool
+    """Whether the descriptors poll readable as soon as there is a record, not only when there are many."""
+
     def drain(self, limit: int | None = None) -> list[Records]:
         """All records that are ready, oldest first, at most about *limit* bytes of them."""
 
@@ -126,6 +131,33 @@ class Reader(Protocol):
         """Descriptors that poll readable when records wait."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class ColumnReader(Reader, Protocol):
+    """A reader that can also copy out the fields of many records one by one, without a copy of the records before."""
+
+    def columns(
+        self, length: int, fields: Sequence[tuple[int, int]], least: int = 1
+    ) -> tuple[int, list[npt.NDArray[np.uint8]]]:
+        """How many records of *length* bytes follow one another (0: fewer than *least*), and the bytes of *fields*,
+        which are (offset, size) in a record, each in all records one behind the other.
+        """
+
+    def tailed(
+        self, length: int, fields: Sequence[tuple[int, int]], least: int = 1
+    ) -> tuple[int, list[npt.NDArray[np.uint8]], tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]] | None]:
+        """As :meth:`columns`, of records of *length* bytes or more; also where the bytes behind each one's struct begin
+        (n + 1 offsets), and these bytes.
+        """
+
+
+@runtime_checkable
+class DistantReader(Reader, Protocol):
+    """A reader of a buffer in another kernel, which sends what it holds in its own time."""
+
+    def fetch(self) -> None:
+        """What the buffer holds now is ready when this returns."""
 
 
 class LoadedObject(Protocol):
@@ -182,6 +214,8 @@ class Backend(Protocol):
     """One kernel that takes BPF objects."""
 
     release: str
+    # What makes its times since boot dates (ns, see bpfnb.frames.layout.clock_offset); None: this machine's.
+    clock_offset: int | None
 
     def load(self, elf: bytes, settings: LoadSettings) -> LoadedObject: ...
 

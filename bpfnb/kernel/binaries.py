@@ -10,7 +10,7 @@ import fnmatch
 import os
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,28 +18,35 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Binary", "find_binary"]
+from bpfnb.kernel.system import meant
+
+__all__ = ["Binary", "Probe", "Site", "alike", "find_binary"]
 
 _SYMBOL = np.dtype(
     [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"), ("size", "<u8")]
 )
 _FUNC, _IFUNC = 2, 10
+_NOBITS = 8  # what a separate debug file leaves out
 
 
 def find_binary(name: str, pid: int | None = None) -> Path | None:
     """The file that *name* means: a path, a library ("libc", "libssl.so.3"), or a program on the PATH.
 
     With *pid*, what that process has mapped comes first, and paths are as it sees them (containers). A script on the
-    PATH, such as a version manager's shim, is passed over.
+    PATH, such as a version manager's shim, is passed over. Where another system is meant, it is one of its files.
     """
+    other = meant()
+    if other is not None:
+        found: Path | None = other.find_binary(name, pid)
+        return found
     if "/" in name:
         inside = Path(f"/proc/{pid}/root{name}") if pid and pid > 0 else Path(name)
-        return next((path for path in (inside, Path(name)) if path.is_file()), None)
+        return next((path for path in (inside, Path(name)) if _is_file(path)), None)
     if pid and pid > 0:
         for mapped in _mapped_files(pid):
             if _is_named(mapped.name, name):
                 inside = Path(f"/proc/{pid}/root{mapped}")
-                return inside if inside.is_file() else mapped
+                return inside if _is_file(inside) else mapped
     for library, path in _cached_libraries():
         if _is_named(library, name):
             return path
@@ -62,6 +69,14 @@ def _is_named(file: str, name: str) -> bool:
         or file.startswith((f"{name}.so", f"{name}-"))
         or (".so" in name and file.startswith(f"{name}."))
     )
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; what may not be looked at, such as another's root, is not."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _is_elf(path: Path) -> bool:
@@ -107,6 +122,24 @@ class Probe:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One place of a USDT probe: the file offset of its instruction, its address as the file was linked, the file
+    offset of its semaphore (0: it has none), and where its arguments are, in the assembler's words.
+    """
+
+    offset: int
+    address: int
+    semaphore: int
+    arguments: str
+
+
+def alike(sites: Sequence[Site]) -> bool:
+    """Whether all places of a probe keep its arguments in the same way, so that nobody need know which it is."""
+    texts = {site.arguments for site in sites}
+    return len(sites) == 1 or (len(texts) == 1 and not any("%rip" in text for text in texts))
+
+
 class Binary:
     """The functions of one ELF file, by file offset as uprobes want them."""
 
@@ -131,6 +164,23 @@ class Binary:
         names = {name for name in self.functions() if fnmatch.fnmatchcase(name, pattern)}
         return {name: offset for name in sorted(names) if (offset := self.offset(name)) is not None}
 
+    def indirect(self, symbol: str) -> bool:
+        """Whether a function is an IFUNC: its code only chooses another, when the program is linked at its start."""
+        for symbols, strings in self._tables:
+            chosen = symbols[(symbols["info"] & 15) == _IFUNC]
+            if any(_text(strings, int(at)) == symbol for at in chosen["name"]):
+                return True
+        return False
+
+    def addresses(self) -> list[tuple[str, int]]:
+        """Name and address, as the file was linked, of every function but IFUNCs, which only choose one."""
+        found: dict[tuple[str, int], None] = {}
+        for symbols, strings in self._tables:
+            functions = symbols[((symbols["info"] & 15) == _FUNC) & (symbols["section"] != 0)]
+            pairs = zip(functions["name"].tolist(), functions["value"].tolist(), strict=True)
+            found.update(((_text(strings, name), value), None) for name, value in pairs)
+        return list(found)
+
     def functions(self) -> list[str]:
         """The names of all functions."""
         found: dict[str, None] = {}
@@ -141,14 +191,42 @@ class Binary:
 
     def probes(self) -> list[Probe]:
         """The USDT probes of the file."""
-        found: dict[Probe, None] = {}
-        for name, (kind, at, size, _, _) in self._sections.items():
-            if kind == 7 and name == ".note.stapsdt":
-                for owner, body in _notes(bytes(self._data[at : at + size])):
-                    if owner == b"stapsdt":
-                        provider, probe = body[24:].split(b"\0")[:2]
-                        found[Probe(provider.decode(), probe.decode())] = None
-        return list(found)
+        return list(dict.fromkeys(Probe(*texts[:2]) for _, texts in self._probe_notes()))
+
+    def sites(self, provider: str, name: str) -> list[Site]:
+        """The places of a USDT probe, in the order of the file's notes; none where it has no such probe."""
+        found = []
+        for (address, base, semaphore), (*names, arguments) in self._probe_notes():
+            if names == [provider, name]:
+                # a prelinked file was moved after its notes were written; this section tells by how much
+                now = self._sections.get(".stapsdt.base", (0,) * 6)[5]
+                moved = now - base if now and base else 0
+                address += moved
+                counter = self.file_offset(semaphore + moved) if semaphore else 0
+                found.append(Site(self.file_offset(address), address, counter, arguments))
+        return found
+
+    def address(self, symbol: str) -> int | None:
+        """The address of a function or variable as the file was linked, None where it has no such symbol."""
+        wanted = symbol.encode() + b"\0"
+        for symbols, strings in self._tables:
+            at = strings.find(wanted)
+            while at >= 0:
+                for value in symbols["value"][(symbols["name"] == at) & (symbols["section"] != 0)]:
+                    return int(value)
+                at = strings.find(wanted, at + 1)
+        return None
+
+    def _probe_notes(self) -> Iterator[tuple[tuple[int, int, int], list[str]]]:
+        """(address, base, semaphore) and (provider, name, arguments) of each note of a USDT probe."""
+        kind, at, size, *_ = self._sections.get(".note.stapsdt", (0, 0, 0))
+        if kind == 7:
+            for owner, body in _notes(bytes(self._data[at : at + size])):
+                if owner == b"stapsdt":
+                    yield (
+                        struct.unpack_from("<QQQ", body),
+                        [text.decode() for text in body[24:].split(b"\0")[:3]],
+                    )
 
     def _named(self, symbol: str) -> Iterator[tuple[str, int]]:
         wanted = symbol.encode() + b"\0"
@@ -157,10 +235,11 @@ class Binary:
             at = strings.find(wanted)
             while at >= 0:  # names share their tails, so any position may be one
                 for value in functions["value"][functions["name"] == at]:
-                    yield symbol, self._file_offset(int(value))
+                    yield symbol, self.file_offset(int(value))
                 at = strings.find(wanted, at + 1)
 
-    def _file_offset(self, address: int) -> int:
+    def file_offset(self, address: int) -> int:
+        """Where in the file the byte is that is at *address* as the file was linked."""
         for index in range(self._segment_count):
             at = self._segments_at + 56 * index
             kind, _, offset, start, _, _, memory = struct.unpack(
@@ -171,8 +250,8 @@ class Binary:
         return address
 
     @cached_property
-    def _sections(self) -> dict[str, tuple[int, int, int, int, int]]:
-        """name: (type, offset, size, link, index)"""
+    def _sections(self) -> dict[str, tuple[int, int, int, int, int, int]]:
+        """name: (type, offset, size, link, index, address)"""
         table = self._data[self._sections_at : self._sections_at + 64 * self._section_count].tobytes()
         rows = [struct.unpack_from("<IIQQQQI", table, 64 * index) for index in range(self._section_count)]
         if not rows:
@@ -180,17 +259,18 @@ class Binary:
         _, _, _, _, names_at, names_size, _ = rows[self._names_index]
         names = bytes(self._data[names_at : names_at + names_size])
         return {
-            _text(names, row[0]): (row[1], row[4], row[5], row[6], index) for index, row in enumerate(rows)
+            _text(names, row[0]): (row[1], row[4], row[5], row[6], index, row[3])
+            for index, row in enumerate(rows)
         }
 
     @cached_property
     def _tables(self) -> list[tuple[npt.NDArray[np.void], bytes]]:
         """The symbol tables with their strings; the dynamic one first, which stripped files keep."""
-        by_index = {index: (at, size) for _, at, size, _, index in self._sections.values()}
+        by_index = {index: (at, size) for _, at, size, _, index, _ in self._sections.values()}
         tables = []
         for name in (".dynsym", ".symtab"):
-            if name in self._sections:
-                _, at, size, link, _ = self._sections[name]
+            if name in self._sections and self._sections[name][0] != _NOBITS:
+                _, at, size, link, *_ = self._sections[name]
                 strings_at, strings_size = by_index[link]
                 symbols = np.frombuffer(self._data[at : at + size - size % 24].tobytes(), _SYMBOL)
                 tables.append((symbols, bytes(self._data[strings_at : strings_at + strings_size])))
@@ -198,8 +278,10 @@ class Binary:
 
 
 def _is_function(symbols: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+    """Those defined here: a program that is not position-independent has values of others' functions, too."""
     kind = symbols["info"] & 15
-    found: npt.NDArray[np.bool_] = ((kind == _FUNC) | (kind == _IFUNC)) & (symbols["value"] != 0)
+    defined = (symbols["value"] != 0) & (symbols["section"] != 0)
+    found: npt.NDArray[np.bool_] = ((kind == _FUNC) | (kind == _IFUNC)) & defined
     return found
 
 

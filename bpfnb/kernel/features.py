@@ -63,7 +63,18 @@ class Features:
 
 
 def features() -> Features:
-    """What this process may do. Tried once a boot, user, set of capabilities and libbpf; that takes 0.2 to 0.5 s."""
+    """What this process may do. Tried once a boot, user, set of capabilities and libbpf; that takes 0.2 to 0.5 s.
+
+    Where another system is meant (:func:`bpfnb.kernel.system.meaning`), what its kernel's types and configuration say
+    of ways to attach, and nothing else.
+    """
+    other = system.meant()
+    if other is not None:
+        said = {
+            kind: Trial(ok, "" if ok else "the kernel was built without it")
+            for kind, ok in other.offers().items()
+        }
+        return Features(other.release, _libbpf_version(), {}, {}, said)
     return _features(_identity())
 
 

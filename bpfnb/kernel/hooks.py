@@ -1,7 +1,7 @@
 """What a program of this kernel can attach to or call: tracepoints, functions, kfuncs, helpers, iterators and the rest.
 
-Names come from tracefs, from the kernel's BTF and from libbpf's header of helpers, each read once a process. How to
-attach to each is said by its section prefix, see :mod:`bpfnb.kernel.section_names`.
+Names come from tracefs, from the kernel's BTF and from libbpf's header of helpers, each read once a process and
+system. How to attach to each is said by its section prefix, see :mod:`bpfnb.kernel.section_names`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from bpfnb.btf import Btf
-from bpfnb.btf_types import Composite, Enum, Func, FuncProto
+from bpfnb.btf_types import Composite, Enum, Func, FuncProto, Modifier, Pointer
 from bpfnb.errors import BpfnbError, UnknownName, nearest
+from bpfnb.kernel import system
 from bpfnb.kernel.section_names import SECTIONS
 
 __all__ = [
@@ -25,12 +25,14 @@ __all__ = [
     "Field",
     "Helper",
     "Hook",
+    "arguments",
     "find",
     "helper_number",
     "helpers",
     "iterators",
     "kfuncs",
     "lsm_hooks",
+    "raw_arguments",
     "raw_tracepoints",
     "signature",
     "similar_tracepoints",
@@ -39,7 +41,7 @@ __all__ = [
     "tracepoints",
 ]
 
-_TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+_TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 _FIELD = re.compile(
     r"\tfield:(?P<type>.*?)\s*(?P<name>\w+)(?P<array>\[.*?\])?;\toffset:(\d+);\tsize:(\d+);(?:\tsigned:(\d))?;"
 )
@@ -145,7 +147,7 @@ def _regex(pattern: str, before: str = "") -> re.Pattern[str]:
     return re.compile(f"^{before}{body}$", re.MULTILINE)
 
 
-@cache
+@system.known_once
 def _joined(kind: str) -> str:
     return "\n".join(KINDS[kind][0]())
 
@@ -162,33 +164,34 @@ def _type_names(kind: str, prefix: str) -> list[str]:
 # Tracepoints.
 
 
-@cache
+@system.known_once
 def _events() -> Path | None:
-    return next((path / "events" for path in _TRACEFS if _readable(path / "available_events")), None)
+    places = map(system.path, _TRACEFS)
+    return next((path / "events" for path in places if _readable(path / "available_events")), None)
 
 
 def _readable(path: Path) -> bool:
     try:
-        with path.open():
-            return True
+        path.read_bytes()
     except OSError:
         return False
+    return True
 
 
-@cache
+@system.known_once
 def tracepoints() -> list[str]:
     """All tracepoints as ``category:name``, from tracefs; empty where it is not mounted or may not be read."""
     events = _events()
     return sorted((events.parent / "available_events").read_text().split()) if events else []
 
 
-@cache
+@system.known_once
 def raw_tracepoints() -> list[str]:
     """Names for raw_tp and tp_btf sections, from the kernel's BTF (Linux 5.5)."""
     return _type_names("typedef", "btf_trace_")
 
 
-@cache
+@system.known_once
 def tracepoint_format(category: str, name: str) -> tuple[Field, ...]:
     """The fields of a tracepoint's record, the common ones left out.
 
@@ -238,7 +241,7 @@ def _tracepoint_detail(name: str) -> str:
         return ""
 
 
-@cache
+@system.known_once
 def _token_weights() -> dict[str, float]:
     counts = Counter(token for name in tracepoints() for token in set(re.split(r"[:_]", name)))
     return {token: math.log(1 + len(tracepoints()) / count) for token, count in counts.items()}
@@ -265,12 +268,12 @@ def similar_tracepoints(function: str, count: int = 3) -> list[str]:
 # Functions.
 
 
-@cache
+@system.known_once
 def _functions() -> list[str]:
     return _type_names("func", "")
 
 
-@cache
+@system.known_once
 def kfuncs() -> list[str]:
     """Kernel functions that programs may call, by their BTF tag ``bpf_kfunc`` (Linux 6.9)."""
     try:
@@ -288,13 +291,13 @@ def lsm_hooks() -> list[str]:
     return _type_names("func", "bpf_lsm_")
 
 
-@cache
+@system.known_once
 def iterators() -> list[str]:
     """Names for iter sections (Linux 5.8): those with a context, ``struct bpf_iter__<name>``."""
     return _type_names("struct", "bpf_iter__")
 
 
-@cache
+@system.known_once
 def struct_ops() -> list[str]:
     """Kernel structures of callbacks that programs may implement (Linux 5.6)."""
     names = _type_names("struct", "bpf_struct_ops_")
@@ -310,6 +313,25 @@ def signature(function: str, prefix: str = "") -> str:
         return ""
     arguments = [_declared(btf.describe(kind), name) if kind else "..." for name, kind in proto.params]
     return f"{_declared(btf.describe(proto.returns), function)}({', '.join(arguments) or 'void'})"
+
+
+def arguments(function: str) -> list[str]:
+    """The names of what a kernel function takes, from BTF; none where there is no such function."""
+    btf = Btf.kernel()
+    found = btf.get(function, "func")
+    proto = btf[found.proto] if isinstance(found, Func) else None
+    return [name for name, _ in proto.params] if isinstance(proto, FuncProto) else []
+
+
+def raw_arguments(tracepoint: str) -> int:
+    """How many arguments a raw tracepoint has, from BTF; 0 where there is no such tracepoint."""
+    btf = Btf.kernel()
+    typedef = btf.get(f"btf_trace_{tracepoint}", "typedef")
+    pointer = btf.resolve(typedef.target) if isinstance(typedef, Modifier) else None
+    proto = btf.resolve(pointer.target) if isinstance(pointer, Pointer) else None
+    return (
+        len(proto.params) - 1 if isinstance(proto, FuncProto) else 0
+    )  # the first is the program's own context
 
 
 def _declared(kind: str, name: str) -> str:
@@ -336,7 +358,7 @@ def _struct_ops_detail(name: str) -> str:
 # Helpers.
 
 
-@cache
+@system.known_once
 def _helpers() -> dict[str, Helper]:
     """Every helper of the kernel's own list, with libbpf's prototype and documentation where it has them."""
     documented = {}

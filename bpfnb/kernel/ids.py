@@ -11,6 +11,7 @@ from bpfnb.kernel import syscall
 from bpfnb.kernel.backend import MapInfo, ProgramStats
 from bpfnb.kernel.maps import info_of
 from bpfnb.kernel.names import LINK_TYPES, PROGRAM_TYPES, name_of
+from bpfnb.kernel.system import meant
 
 __all__ = [
     "KernelLink",
@@ -76,7 +77,11 @@ def link_of(fd: int) -> KernelLink:
 
 
 def _each(kind: str) -> Iterator[int]:
-    """A descriptor of each object of a kind; those that vanish meanwhile are left out."""
+    """A descriptor of each object of a kind, of the system that is meant; those that vanish meanwhile are left out."""
+    other = meant()
+    if other is not None:
+        yield from other.objects(kind)
+        return
     number: int | None = 0
     while (number := syscall.next_id(kind, number or 0)) is not None:
         try:

@@ -5,12 +5,12 @@ when the process dies.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bpfnb.kernel.libbpf import library
+from bpfnb.kernel.syscall import close
 
 __all__ = ["Link", "close_all", "fd_link", "group", "libbpf_link"]
 
@@ -38,14 +38,14 @@ class Link:
         release()
         if self.owned:
             for fd in fds:
-                os.close(fd)
+                close(fd)
 
     def abandon(self) -> None:
         """In a forked child: give up the copies of the descriptors, so that the parent alone keeps the attachment."""
         fds, self.fds, self.release = self.fds, [], _nothing
         for fd in fds:
             with contextlib.suppress(OSError):
-                os.close(fd)
+                close(fd)
 
 
 def fd_link(fd: int) -> Link:

@@ -23,9 +23,9 @@ from bpfnb.kernel.names import ATTACH_TYPES, MAP_TYPES, PROGRAM_TYPES, name_of
 from bpfnb.kernel.sections import known_sections, newer_section
 from bpfnb.kernel.syscall import info as kernel_info
 from bpfnb.kernel.syscall import map_memory, unmap_memory
-from bpfnb.kernel.system import mount_bpffs, possible_cpus
+from bpfnb.kernel.system import mount_bpffs, path, possible_cpus
 
-__all__ = ["Opened", "load_object"]
+__all__ = ["Opened", "initial_values", "load_object", "open_object", "settle", "understood"]
 
 DEFAULT_ENTRIES = 10240
 DEFAULT_RING_BYTES = 1 << 20
@@ -80,17 +80,13 @@ def load_object(elf: bytes, settings: LoadSettings) -> Opened:
     NotPermitted, MissingDependency, UnknownName (settings that name nothing); nothing stays loaded after any of them.
     """
     lib = library()
-    if tuple(map(int, version().split(".")[:2])) < (1, 2):
-        # Such a libbpf knows only ".struct_ops". In the ELF's and the BTF's strings the longer name holds the shorter.
-        elf = elf.replace(b".struct_ops.link\0", b".struct_ops\0link\0")
+    elf = understood(elf)
     # libbpf's own buffer starts small and doubles, and each time the program is verified again. Pages that no log
     # reaches are never touched.
     with capture() as said, mmap.mmap(-1, LOG_BYTES) as log:
-        opened = _open(elf, settings.name, said, log)
+        opened = open_object(elf, settings.name, said, log)
         try:
-            _settle_programs(opened, settings)
-            _settle_maps(opened, settings)
-            _set_globals(opened, elf, settings)
+            settle(opened, elf, settings)
             del said[:]
             code = lib.bpf_object__load(opened.pointer)
             if code < 0:
@@ -105,7 +101,22 @@ def load_object(elf: bytes, settings: LoadSettings) -> Opened:
     return opened
 
 
-def _open(elf: bytes, name: str, said: list[str], log: mmap.mmap) -> Opened:
+def understood(elf: bytes) -> bytes:
+    """The object as this libbpf understands it."""
+    if tuple(map(int, version().split(".")[:2])) < (1, 2):
+        # Such a libbpf knows only ".struct_ops". In the ELF's and the BTF's strings the longer name holds the shorter.
+        return elf.replace(b".struct_ops.link\0", b".struct_ops\0link\0")
+    return elf
+
+
+def settle(opened: Opened, elf: bytes, settings: LoadSettings) -> None:
+    """Decide what has to be decided before loading. Raises LoadError, UnknownName, MapTypeError."""
+    _settle_programs(opened, settings)
+    _settle_maps(opened, settings)
+    _set_globals(opened, elf, settings)
+
+
+def open_object(elf: bytes, name: str, said: list[str], log: mmap.mmap) -> Opened:
     lib = library()
     # Only such names: libbpf puts them before the names of variable sections, which are recognised by their dot.
     clean = re.sub(r"\W", "_", name, flags=re.ASCII)[:15] or "cell"
@@ -154,6 +165,15 @@ def _settle_programs(opened: Opened, settings: LoadSettings) -> None:
             continue
         newer = newer_section(section)
         if newer is None:
+            if section == ".text":
+                raise LoadError(
+                    f"nothing says where '{name}' runs",
+                    errno=22,
+                    hints=[
+                        f'write its hook before it: SEC("tracepoint/syscalls/sys_enter_openat") int {name}(...)',
+                        '`%bpf find "*openat*"` searches all hooks',
+                    ],
+                )
             close = nearest(section.split("/")[0], known_sections())
             raise LoadError(
                 f"program '{name}' is in section '{section}', which no program type has",
@@ -215,7 +235,7 @@ def _default_entries(kind: str) -> int:
 
 def _kernel_has_struct_ops_links() -> bool:
     """struct_ops links came with Linux 6.4; the flag's name is in the kernel's types."""
-    return b"\0BPF_F_LINK\0" in Path("/sys/kernel/btf/vmlinux").read_bytes()
+    return b"\0BPF_F_LINK\0" in path("/sys/kernel/btf/vmlinux").read_bytes()
 
 
 def _declared(name: str, pointer: int) -> MapInfo:
@@ -253,13 +273,13 @@ def _set_globals(opened: Opened, elf: bytes, settings: LoadSettings) -> None:
     _known(settings.globals, dict.fromkeys(places, 0), "global variable")
     for name, data in settings.globals.items():
         section_name, offset, size = places[name]
-        address, room = _initial(opened.map_pointers[section_name])
+        address, room = initial_values(opened.map_pointers[section_name])
         if len(data) != size or offset + size > room:
             raise MapTypeError(f"variable '{name}' has {size} bytes, not {len(data)}", map=section_name)
         ctypes.memmove(address + offset, data, size)
 
 
-def _initial(pointer: int) -> tuple[int, int]:
+def initial_values(pointer: int) -> tuple[int, int]:
     """Address and size of a section's initial values."""
     size = ctypes.c_size_t()
     return library().bpf_map__initial_value(pointer, ctypes.byref(size)) or 0, size.value

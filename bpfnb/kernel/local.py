@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 from bpfnb.errors import MapError, ObjectClosed, UnknownName
+from bpfnb.interrupts import held
 from bpfnb.kernel import attach, attach_trace, ids, maps, syscall
 from bpfnb.kernel.attach_common import Program
 from bpfnb.kernel.backend import Bytes2D, LoadSettings, MapInfo, ProgramInfo, ProgramStats, Reader
@@ -40,6 +41,8 @@ _live: weakref.WeakSet[LocalObject] = weakref.WeakSet()
 
 class LocalBackend:
     """Loads objects into this machine's kernel with libbpf. Needs libbpf.so.1 only when it first loads."""
+
+    clock_offset: int | None = None
 
     def __init__(self) -> None:
         self.release = os.uname().release
@@ -114,16 +117,16 @@ class LocalObject:
 
     def close(self) -> None:
         """Detach everything, then release every descriptor. May be called twice; does nothing in a forked child."""
-        with self._idle:
+        with held(), self._idle:
             if self._released or self._owner not in (0, os.getpid()):
                 return
-            self._owner = 0  # an interrupt from here on leaves the rest to the next call
+            self._owner = 0
             close_all(list(self._links.values()))
             self._links.clear()
             while self._busy:
                 self._idle.wait()
             for info in self._inner.values():
-                os.close(info.fd)
+                syscall.close(info.fd)
             self._inner.clear()
             self._released = True
             self._opened.close()
@@ -168,6 +171,11 @@ class LocalObject:
         pointer = self._opened.program_pointers[name]
         fd = library().bpf_program__fd(pointer)
         return Program(info, pointer, fd, options, self.maps, self._opened.map_pointers, [])
+
+    def program_fd(self, name: str) -> int:
+        """The descriptor of a loaded program, this object's own."""
+        with self._use():
+            return self._program(name, {}).fd
 
     def _find(self, known: Mapping[str, Any], name: str, what: str) -> Any:
         if name in known:
@@ -351,11 +359,10 @@ class LocalObject:
             link = attach_trace.iterator_link(bound)
             try:
                 fd = syscall.iter_create(link.fds[0])
-                with open(fd, "rb", buffering=0) as output:  # noqa: PTH123  a descriptor, not a path
-                    parts = []
-                    while part := output.read(1 << 16):
-                        parts.append(part)
-                return b"".join(parts)
+                try:
+                    return syscall.read_all(fd)
+                finally:
+                    syscall.close(fd)
             except OSError as error:
                 raise bound.refused(error, "reading the iterator") from None
             finally:

@@ -37,7 +37,17 @@ from bpfnb.kernel.backend import Bytes2D, MapInfo
 from bpfnb.kernel.names import MAP_TYPES, PER_CPU, name_of
 from bpfnb.kernel.system import possible_cpus
 
-__all__ = ["delete", "info_of", "lookup", "map_array", "pop", "read_all", "stored_size", "update"]
+__all__ = [
+    "delete",
+    "info_from",
+    "info_of",
+    "lookup",
+    "map_array",
+    "pop",
+    "read_all",
+    "stored_size",
+    "update",
+]
 
 MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
 _OWNED = frozenset({"task_storage", "cgrp_storage", "sk_storage", "inode_storage"})
@@ -46,17 +56,22 @@ _KEYLESS = _QUEUES | {"bloom_filter"}
 _HASHES = frozenset({"hash", "lru_hash", "percpu_hash", "lru_percpu_hash", "hash_of_maps"})
 _ARRAYS = frozenset({"array", "percpu_array", "array_of_maps"})
 _UNREADABLE = frozenset(
-    {"perf_event_array", "cgroup_array", "ringbuf", "user_ringbuf", "arena", "struct_ops"}
+    {"perf_event_array", "perf_array", "cgroup_array", "ringbuf", "user_ringbuf", "arena", "struct_ops"}
 )
-_NO_BATCH = frozenset({errno.EINVAL, errno.EOPNOTSUPP, syscall.ENOTSUPP})
+_NO_BATCH = frozenset({errno.EINVAL, errno.EOPNOTSUPP, syscall.ENOTSUPP, errno.EINTR, errno.ENOSPC})
+"""After which the map is read key by key. EINTR: of a kind other than hash tables a key had no value, as empty slots of
+array_of_maps have none (Linux 5.6 to 6.13). ENOSPC: a bucket of a guest's map is more than a frame."""
 _LARGEST_BUFFER = 1 << 28  # bytes of address space to start with; more is taken only for entries that exist
 
 
 def info_of(fd: int, name: str = "") -> MapInfo:
     """What the kernel knows of the map behind a descriptor (no type ids: those are the object's own)."""
-    kind, number, key, value, entries, flags, kernel_name = struct.unpack_from(
-        "=IIIIII16s", syscall.info(fd, 96)
-    )
+    return info_from(syscall.info(fd, 96), fd, name)
+
+
+def info_from(data: bytes, fd: int, name: str = "") -> MapInfo:
+    """A ``struct bpf_map_info`` as MapInfo."""
+    kind, number, key, value, entries, flags, kernel_name = struct.unpack_from("=IIIIII16s", data)
     return MapInfo(
         name=name or kernel_name.split(b"\0")[0].decode(errors="replace"),
         kind=(kind_name := name_of(MAP_TYPES, kind)),
@@ -86,7 +101,7 @@ def read_all(info: MapInfo) -> tuple[Bytes2D, Bytes2D]:
     """
     if info.kind in _OWNED:
         raise MapError(
-            f"'{info.name}' is a {info.kind}: its entries belong to {_owner(info)}s and cannot be listed from outside",
+            f"'{info.name}' is a {info.kind}: each entry belongs to a {_owner(info)}, and none can be listed",
             map=info.name,
             hints=[f'look up one {_owner(info)}, or list them with an iterator program (SEC("iter/..."))'],
         )
@@ -98,7 +113,7 @@ def read_all(info: MapInfo) -> tuple[Bytes2D, Bytes2D]:
         head = lookup(info, b"")
         values = np.frombuffer(head or b"", np.uint8).reshape(-1, info.value_size)
         return np.empty((len(values), 0), np.uint8), values
-    if info.kind == "array" and info.flags & MMAPABLE:
+    if info.kind == "array" and info.flags & MMAPABLE and not isinstance(info.fd, syscall.RemoteFd):
         return _indices(info.max_entries), _read_mapped(info)
     keys, values, code = _batch(info)
     if code in _NO_BATCH:
@@ -111,23 +126,19 @@ def read_all(info: MapInfo) -> tuple[Bytes2D, Bytes2D]:
 
 
 def _batch(info: MapInfo) -> tuple[Bytes2D, Bytes2D, int]:
-    """Everything through BPF_MAP_LOOKUP_BATCH: keys, values, errno (0: complete)."""
-    size = stored_size(info)
+    """Everything through BPF_MAP_LOOKUP_BATCH: keys, values, errno (0: complete).
+
+    Of a guest's map room is made only for entries that came: it may claim any number of them.
+    """
+    size, there = stored_size(info), isinstance(info.fd, syscall.RemoteFd)
     wanted = info.max_entries + (info.kind not in _ARRAYS)
-    room = max(1, min(wanted, _LARGEST_BUFFER // (info.key_size + size)))
+    room = max(1, min(wanted, _LARGEST_BUFFER // max(1, info.key_size + size)))
     keys, values = np.empty((room, info.key_size), np.uint8), np.empty((room, size), np.uint8)
     token = np.zeros(max(info.key_size, 8), np.uint8)
     done, started = 0, False
     while True:
-        count, code = syscall.map_lookup_batch(
-            info.fd,
-            token.ctypes.data if started else 0,
-            token.ctypes.data,
-            keys.ctypes.data + done * info.key_size,
-            values.ctypes.data + done * size,
-            len(keys) - done,
-        )
-        if code not in (0, errno.ENOENT, errno.ENOSPC, errno.EINTR):
+        count, code = syscall.map_lookup_batch(info.fd, token, started, keys[done:], values[done:])
+        if code not in (0, errno.ENOENT) and (there or code != errno.ENOSPC):
             return keys[:0], values[:0], code
         done += count
         started = started or count > 0
@@ -135,8 +146,11 @@ def _batch(info: MapInfo) -> tuple[Bytes2D, Bytes2D, int]:
             break
         if info.kind == "lpm_trie" and done > 2 * info.max_entries + 16:
             break  # deletions restarted it again and again; every key that stayed has come by
-        if code == errno.ENOSPC or len(keys) - done < len(keys) // 8 + 1:
-            more = len(keys) // 2 + 64
+        _check_ends(info, done)
+        more = len(keys) // 2 + 64
+        if info.kind in _ARRAYS:
+            more = min(more, info.max_entries - len(keys))
+        if more and (code == errno.ENOSPC or len(keys) - done < len(keys) // 8 + 1):
             keys = np.concatenate([keys[:done], np.empty((len(keys) + more - done, info.key_size), np.uint8)])
             values = np.concatenate([values[:done], np.empty((len(values) + more - done, size), np.uint8)])
     if done < len(keys) // 2:  # do not let a few entries keep the whole buffer
@@ -156,9 +170,30 @@ def _walk(info: MapInfo) -> tuple[Bytes2D, Bytes2D]:
             raise _error(info, error, "read") from None
         if value is not None:
             entries[key] = value
+            _check_holds(info, len(entries))
         key = syscall.map_next_key(info.fd, key, info.key_size)
     keys = np.frombuffer(b"".join(entries), np.uint8).reshape(-1, info.key_size)
     return keys.copy(), np.frombuffer(b"".join(entries.values()), np.uint8).reshape(-1, size).copy()
+
+
+def _check_ends(info: MapInfo, entries: int) -> None:
+    """Raises MapError, or what its kernel is refused with, where a map gives more entries than it can have: some come
+    twice while it changes, but not for ever.
+    """
+    _check_holds(info, entries)
+    if entries > 4 * info.max_entries + 1024:
+        raise MapError(
+            f"'{info.name}' gave {entries} entries and has not ended, though max_entries = {info.max_entries}",
+            map=info.name,
+            hints=["it changes faster than it is read, or its kernel is not to be trusted: read it again"],
+        )
+
+
+def _check_holds(info: MapInfo, entries: int) -> None:
+    """Raises what a guest is refused with whose map has more than its memory. Indices are not stored."""
+    if isinstance(info.fd, syscall.RemoteFd):
+        keys = 0 if info.kind in _ARRAYS else info.key_size
+        info.fd.kernel.check_holds(entries, keys + stored_size(info))
 
 
 def _once(keys: Bytes2D, values: Bytes2D) -> tuple[Bytes2D, Bytes2D]:
@@ -252,13 +287,7 @@ def _member(info: MapInfo, value: bytes) -> bytes | None:
         raise MapTypeError(
             f"a value of '{info.name}' has {info.value_size} bytes, not {len(value)}", map=info.name
         )
-    address, keep = syscall.buffer_address(value)
-    try:
-        syscall.bpf(1, struct.pack("=I4xQQQ", info.fd, 0, address, 0))
-    except FileNotFoundError:
-        return None
-    del keep
-    return value
+    return value if syscall.map_contains(info.fd, value) else None
 
 
 def _owner(info: MapInfo) -> str:
@@ -277,10 +306,10 @@ def _kernel_key(info: MapInfo, key: bytes) -> Iterator[bytes]:
         yield key
         return
     if info.kind == "task_storage" and len(key) == 4:
-        opened = os.pidfd_open(int.from_bytes(key, "little"))
+        opened = syscall.pidfd_open(info.fd, int.from_bytes(key, "little"))
     elif info.kind in ("cgrp_storage", "inode_storage") and key[:1] == b"/" and b"\0" not in key:
-        opened = os.open(key, os.O_RDONLY | os.O_CLOEXEC)
-    elif info.kind == "cgrp_storage" and len(key) == 8:
+        opened = syscall.open_beside(info.fd, key)
+    elif info.kind == "cgrp_storage" and len(key) == 8 and not isinstance(info.fd, syscall.RemoteFd):
         opened = _open_cgroup(int.from_bytes(key, "little"))
     elif len(key) == 4 and info.kind != "task_storage":
         yield key
@@ -292,7 +321,7 @@ def _kernel_key(info: MapInfo, key: bytes) -> Iterator[bytes]:
     try:
         yield struct.pack("=i", opened)
     finally:
-        os.close(opened)
+        syscall.close(opened)
 
 
 @cache
@@ -339,7 +368,9 @@ def _error(info: MapInfo, error: OSError, verb: str) -> MapError:
         errno.EOPNOTSUPP: f"the kernel does not offer this for a {info.kind}",
         syscall.ENOTSUPP: f"the kernel does not offer this for a {info.kind}",
         errno.ENOMEM: "the kernel has no memory for another entry",
-        errno.ENOSPC: "the value does not fit",
+        errno.ENOSPC: "the kernel shows sockets as cookies of 8 bytes, and its values are of 4"
+        if info.kind in ("sockmap", "sockhash")
+        else "the value does not fit",
         errno.EBUSY: "the entry is in use",
     }
     reason = reasons.get(code, os.strerror(code))

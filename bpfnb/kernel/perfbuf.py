@@ -15,12 +15,10 @@ at from time to time as well.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import mmap
 import os
-import platform
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,25 +29,23 @@ import numpy.typing as npt
 from bpfnb.kernel.backend import Records
 from bpfnb.kernel.fence import fence
 from bpfnb.kernel.ringbuf import gather
-from bpfnb.kernel.syscall import map_delete, map_update
+from bpfnb.kernel.syscall import map_delete, map_update, perf_event_open
 
-__all__ = ["PerfReader", "online_cpus", "parse"]
+__all__ = ["PerfReader", "events_of", "online_cpus", "parse"]
 
 PERF_TYPE_SOFTWARE = 1
 PERF_COUNT_SW_BPF_OUTPUT = 10
 PERF_SAMPLE_RAW = 1 << 10
 PERF_FORMAT_LOST = 1 << 4  # Linux 6.0
-PERF_FLAG_FD_CLOEXEC = 8
 PERF_EVENT_IOC_DISABLE = 0x2401
 PERF_RECORD_LOST = 2
 PERF_RECORD_SAMPLE = 9
 WATERMARK = 1 << 14  # the attribute's bit field: wakeup_watermark counts bytes, not events
 
-_SYS_PERF_EVENT_OPEN = {"x86_64": 298, "s390x": 331, "ppc64le": 319}.get(platform.machine(), 241)
 _U32 = struct.Struct("=I")
-_perf_event_open = ctypes.CDLL(None, use_errno=True).syscall
 _HEADER = 8
 _RAW = 12  # header and raw_size
+_LEAST = {PERF_RECORD_SAMPLE: 16, PERF_RECORD_LOST: 24}
 
 
 def online_cpus() -> list[int]:
@@ -67,6 +63,8 @@ class PerfReader:
     *cpus* are those to listen to (default: all online), *pages* the data pages a CPU (a power of two; default 128,
     512 KiB with pages of 4 KiB). Raises OSError where the kernel refuses (EPERM without CAP_PERFMON).
     """
+
+    wakes = False
 
     def __init__(self, map_fd: int, cpus: Iterable[int] | None = None, pages: int = 128) -> None:
         if pages < 1 or pages & (pages - 1):
@@ -181,7 +179,7 @@ def parse(copy: npt.NDArray[np.uint8], cpu: int, limit: int | None = None) -> tu
     """Take apart whole records that were copied from one CPU's buffer, at most about *limit* bytes of them.
 
     Returns the samples (rows are views of *copy* where sizes repeat), the number of records that ``PERF_RECORD_LOST``
-    reports, and the bytes used.
+    reports, and the bytes used: all, but where something stands that is no record.
     """
     end = len(copy) if limit is None else min(limit, len(copy))
     words = copy.view(np.uint32)
@@ -193,13 +191,17 @@ def parse(copy: npt.NDArray[np.uint8], cpu: int, limit: int | None = None) -> tu
     def flush() -> None:
         if odd:
             starts = np.array(odd)
+            room = (words[(starts >> 2) + 1] >> 16) - np.uint32(_RAW)
+            raw = np.minimum(words[(starts + _HEADER) >> 2], room)  # whatever a guest says
             # raw_size and the raw bytes are 8-aligned together, so they are moved together
-            for rows in gather(copy, starts + _HEADER, words[(starts + _HEADER) >> 2] + np.uint32(4)):
+            for rows in gather(copy, starts + _HEADER, raw + np.uint32(4)):
                 out.append(Records(rows.data[:, 4:], rows.lengths - 4, cpu))
             odd.clear()
 
     while pos < end:
         kind, size = view[pos >> 2], view[(pos >> 2) + 1] >> 16
+        if size < _LEAST.get(kind, _HEADER) or size & 7 or pos + size > len(copy):
+            break  # no kernel's: what a guest pushes is not trusted to lead on
         if kind == PERF_RECORD_SAMPLE:
             count = (len(copy) - pos) // size
             heads = np.ndarray((count, 2), np.uint32, copy, pos, (size, 4))
@@ -221,10 +223,12 @@ def parse(copy: npt.NDArray[np.uint8], cpu: int, limit: int | None = None) -> tu
     return out, lost, pos
 
 
-def _open_event(cpu: int, watermark: int) -> tuple[int, bool]:
-    """A BPF output event on *cpu* for all processes; whether it counts what it loses (Linux 6.0)."""
-    for read_format in (PERF_FORMAT_LOST, 0):
-        attributes = struct.pack(
+def events_of(watermark: int) -> list[bytes]:
+    """Attributes of a BPF output event that wakes its reader after *watermark* bytes: that counts what it loses
+    (Linux 6.0), and as older kernels take them.
+    """
+    return [
+        struct.pack(
             "IIQQQQQII",
             PERF_TYPE_SOFTWARE,
             64,  # PERF_ATTR_SIZE_VER0
@@ -236,10 +240,17 @@ def _open_event(cpu: int, watermark: int) -> tuple[int, bool]:
             watermark,
             0,
         ).ljust(64, b"\0")
-        fd = _perf_event_open(_SYS_PERF_EVENT_OPEN, attributes, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC)
-        if fd >= 0:
-            return fd, bool(read_format)
-        code = ctypes.get_errno()
-        if code != errno.EINVAL or not read_format:
-            break
-    raise OSError(code, f"perf_event_open on CPU {cpu}: {os.strerror(code)}")
+        for read_format in (PERF_FORMAT_LOST, 0)
+    ]
+
+
+def _open_event(cpu: int, watermark: int) -> tuple[int, bool]:
+    """A BPF output event on *cpu* for all processes; whether it counts what it loses (Linux 6.0)."""
+    for attributes, counts_lost in zip(events_of(watermark), (True, False), strict=True):
+        try:
+            return perf_event_open(attributes, -1, cpu), counts_lost
+        except OSError as error:
+            refusal = error
+            if error.errno != errno.EINVAL:
+                break
+    raise OSError(refusal.errno, f"perf_event_open on CPU {cpu}: {refusal.strerror}")

@@ -16,6 +16,14 @@ ENTRIES: tuple[Rejection, ...] = (
         "Return 0 or 1 from the callback on every path.",
     ),
     entry(
+        "lsm-return-range",
+        r"At (?:program|subprogram) exit the register R0 (?:has|is).*?should have been in (?P<range>\[-4095, 0\])",
+        "the return value is not in the range $range that an LSM program may return",
+        "0 allows, a negative error number denies with that error.",
+        "Return 0 or an error number on every path:\n    return denied ? -13 : 0; /* EACCES */",
+        "clang makes a negation of `denied ? -1 : 0`, whose range not every verifier sees: take another number.",
+    ),
+    entry(
         "return-range",
         r"At (?:program|subprogram) exit the register R0 (?:has|is).*?should have been in (?P<range>[\[(][^\])]*[\])])",
         "the return value is not in the range $range that this kind of program may return",

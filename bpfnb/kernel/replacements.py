@@ -116,7 +116,7 @@ REPLACEMENTS: tuple[Replacement, ...] = (
     _entry(r"try_to_free_pages|shrink_node|kswapd", "tracepoint/vmscan/mm_vmscan_direct_reclaim_begin"),
     # Block devices.
     _entry(
-        r"blk_account_io_(?:start|done)|blk_start_request|blk_mq_start_request|blk_mq_end_request|__blk_mq_end_request",
+        r"(?:__)?blk_account_io_(?:start|done)|blk_start_request|blk_mq_start_request|blk_mq_end_request|__blk_mq_end_request",
         "tracepoint/block/block_io_start tracepoint/block/block_io_done tp_btf/block_rq_issue tp_btf/block_rq_complete",
     ),
     _entry(r"submit_bio\w*|generic_make_request", "tracepoint/block/block_bio_queue"),

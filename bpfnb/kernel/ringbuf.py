@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from bpfnb.kernel.backend import Bytes2D, Records
 from bpfnb.kernel.fence import fence
-from bpfnb.kernel.split import FieldCells, library, split
+from bpfnb.kernel.split import FieldCells, Tails, address, library, split, split_tailed
 
 __all__ = ["RingReader", "UserRingWriter", "gather", "take"]
 
@@ -77,7 +77,7 @@ def take(data: npt.NDArray[np.uint8], begin: int, end: int, piece: int = PIECE) 
     while pos < stop:
         word = int(heads[(pos + base) >> 2])
         length = word & LENGTH
-        stride = (length + HEADER + 7) & STRIDE
+        stride = (length + HEADER + 7) & ~7
         if word & BUSY or pos + stride > end:
             break
         if (count := (stop - pos) // stride) == 0:
@@ -125,7 +125,7 @@ def _walk(
     at, limit = pos + base, stop + base
     while at < limit:
         append(at)
-        at += (heads[at >> 2] + HEADER + 7) & STRIDE
+        at += ((heads[at >> 2] & LENGTH) + 15) & ~7
     where = np.array(starts)
     words = data.view(np.uint32)[where >> 2]
     busy = np.flatnonzero(words & BUSY)
@@ -181,11 +181,13 @@ def gather(
     # Overlapping items of `width` words, one at each word: taking from it is one memcpy a record.
     items = np.ndarray((((last - first) >> 3) + 1,), f"V{8 * width}", window, 0, (8,))
     rows = items[(starts - first) >> 3].view(np.uint64).reshape(len(starts), width)
-    if int(lengths.min()) == longest and longest == 8 * width:
-        return [Records(rows.view(np.uint8), longest)]
-    rows &= _BYTES_KEPT[np.clip(lengths[:, None].astype(np.int64) - 8 * np.arange(width), 0, 8)]
+    shortest = int(lengths.min())
+    whole = shortest // 8  # words that all have
+    if whole < width:
+        rest = lengths[:, None].astype(np.int64) - 8 * np.arange(whole, width)
+        rows[:, whole:] &= _BYTES_KEPT[np.clip(rest, 0, 8)]
     data = rows.view(np.uint8)[:, :longest]
-    return [Records(data, longest if int(lengths.min()) == longest else lengths)]
+    return [Records(data, longest if shortest == longest else lengths)]
 
 
 class RingReader:
@@ -193,6 +195,8 @@ class RingReader:
 
     A :class:`~bpfnb.kernel.backend.Reader`. Works in a process without capabilities that was handed the descriptor.
     """
+
+    wakes = True
 
     def __init__(self, fd: int, size: int) -> None:
         self._fd = os.dup(fd)
@@ -210,6 +214,7 @@ class RingReader:
         self._consumer = np.frombuffer(self._maps[0], np.uint64, 1)
         self._producer = np.frombuffer(self._maps[1], np.uint64, 1)
         self._data = np.frombuffer(self._maps[1], np.uint8, 2 * size, page)
+        self._at = address(self._data)
 
     def columns(
         self, length: int, fields: Sequence[tuple[int, int]], least: int = 1
@@ -225,10 +230,24 @@ class RingReader:
         if rows < least or library() is None:
             return 0, []
         fence()  # the producer's position before the headers that it covers
-        taken = split(self._data, begin & (self._size - 1), rows, length, fields)
+        taken = split(self._at + (begin & (self._size - 1)), rows, length, fields)
         fence()  # the payloads were read before the producer may overwrite them
         self._consumer[0] = begin + taken[0] * stride
         return taken
+
+    def tailed(
+        self, length: int, fields: Sequence[tuple[int, int]], least: int = 1
+    ) -> tuple[int, FieldCells, Tails | None]:
+        """As :meth:`columns`, of records of *length* bytes or more, and what is behind their structs."""
+        begin = int(self._consumer[0])
+        room = min(int(self._producer[0]) - begin, SPAN)
+        if room < least * (length + HEADER) or library() is None:
+            return 0, [], None
+        fence()  # the producer's position before the headers that it covers
+        rows, taken, cells, tails = split_tailed(self._at + (begin & (self._size - 1)), room, length, fields)
+        fence()  # the payloads were read before the producer may overwrite them
+        self._consumer[0] = begin + taken
+        return rows, cells, tails
 
     def drain(self, limit: int | None = None) -> list[Records]:
         """The records that were finished when called, oldest first, at most about *limit* bytes of them.

@@ -1,44 +1,32 @@
-"""Records of one size to an array a field, in one pass over the buffer and at the speed of memory.
+"""Records of one struct to an array a field, in one pass over the buffer and at the speed of memory.
 
 NumPy needs a pass for the headers, one for the copy and one a field. Each pass over a buffer that is larger than the
-cache costs about as much as libbpf's whole consumer, so this is a loop of C: thirty lines that the clang which
-compiles the cells compiles once per machine and version. Where there is no compiler, or its output cannot be loaded,
-:func:`library` is None and records take the way through NumPy, which is the same but for time.
+cache costs about as much as libbpf's whole consumer, so this is a loop of C (:mod:`bpfnb.compile.native`). Where it
+cannot be had, :func:`library` is None and records take the way through NumPy, which is the same but for time.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import hashlib
-import os
-import platform
-import subprocess
-import tempfile
 from array import array
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bpfnb.compile.cache import cache_dir, replace
-from bpfnb.compile.clang import find_clang
-from bpfnb.errors import BpfnbError
+from bpfnb.compile.native import native
 
-__all__ = ["FieldCells", "library", "split"]
+__all__ = ["FieldCells", "Tails", "address", "library", "pack_text", "split", "split_tailed"]
 
 FieldCells = list[npt.NDArray[np.uint8]]
 """For each field its bytes in all records: n times its size of ``uint8``, aligned."""
 
-SOURCE = """
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
+Tails = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]
+"""What records have behind their struct: where each one's bytes begin (n + 1 offsets), and the bytes."""
 
+SOURCE = """
 struct field { u64 offset, size; u8 *out; };
 enum { BLOCK = 32 }; /* records that stay in the first cache while their fields are copied one by one */
 
@@ -75,71 +63,141 @@ u64 split(const u8 *at, u64 rows, u64 stride, u32 word, const struct field *fiel
     }
     return rows;
 }
+
+/* The same for records of unequal length, in two turns: how many there are from `at` on, in `room` bytes, that are
+   finished, kept and at least of `size`; what they take of the ring, and of bytes behind the struct. */
+u64 measure(const u8 *at, u64 room, u64 size, u64 *taken, u64 *behind)
+{
+    u64 rows = 0, end = 0, more = 0;
+    while (end + 8 <= room) {
+        u32 word = __atomic_load_n((const u32 *)(at + end), __ATOMIC_ACQUIRE);
+        u64 next = end + ((word + 15ull) & ~7ull);
+        if (word >> 30 || word < size || next > room)
+            break;
+        more += word - size;
+        end = next;
+        rows++;
+    }
+    *taken = end;
+    *behind = more;
+    return rows;
+}
+
+void spread(const u8 *at, u64 rows, u64 size, const struct field *fields, u64 count, i32 *offsets, u8 *tails)
+{
+    u32 filled = 0;
+    for (u64 row = 0; row < rows; row++) {
+        u32 length = *(const u32 *)at, behind = length - size;
+        const u8 *record = at + 8, *tail = record + size;
+        for (const struct field *f = fields; f < fields + count; f++) {
+            const u8 *from = record + f->offset;
+            u8 *to = f->out + row * f->size;
+            if (f->size == 8) *(u64 *)to = *(const u64 *)from;
+            else if (f->size == 4) *(u32 *)to = *(const u32 *)from;
+            else if (f->size == 2) *(u16 *)to = *(const u16 *)from;
+            else
+                for (u64 b = 0; b < f->size; b++)
+                    to[b] = from[b];
+        }
+        offsets[row] = filled;
+        for (u32 b = 0; b < behind; b++)
+            tails[filled + b] = tail[b];
+        filled += behind;
+        at += (length + 15ull) & ~7ull;
+    }
+    offsets[rows] = filled;
+}
+
+/* C strings in cells of `size` bytes, each up to its first NUL, one behind the other. */
+void pack(const u8 *cells, u64 rows, u64 size, i32 *offsets, u8 *text)
+{
+    u32 filled = 0;
+    for (u64 row = 0; row < rows; row++, cells += size) {
+        offsets[row] = filled;
+        for (u64 b = 0; b < size && cells[b]; b++)
+            text[filled++] = cells[b];
+    }
+    offsets[rows] = filled;
+}
 """
-_FLAGS = ("-O3", "-shared", "-fPIC", "-nostdlib", "-fno-strict-aliasing", "-fno-builtin", "-x", "c")
 _ALIGNED = 64
 
 
 @cache
 def library() -> Any:
-    """The compiled loop as ctypes loads it, or None."""
-    name = hashlib.sha256(f"{platform.machine()}{_FLAGS}{SOURCE}".encode()).hexdigest()[:20]
-    path = cache_dir() / f"split-{name}.so"
-    with contextlib.suppress(OSError, BpfnbError, subprocess.SubprocessError):
-        if not path.exists():
-            _build(path)
-        loaded = ctypes.CDLL(str(path))  # its calls release the interpreter's lock
-        loaded.split.restype = ctypes.c_uint64
-        loaded.split.argtypes = (
-            ctypes.c_void_p,
-            ctypes.c_uint64,
-            ctypes.c_uint64,
-            ctypes.c_uint32,
-            ctypes.c_void_p,
-            ctypes.c_uint64,
-        )
-        return loaded
-    return None
+    """The compiled loops as ctypes loads them, or None."""
+    loaded = native("split", SOURCE)
+    if loaded is not None:
+        u64, pointer = ctypes.c_uint64, ctypes.c_void_p
+        loaded.split.restype = loaded.measure.restype = u64
+        loaded.spread.restype = loaded.pack.restype = None
+        loaded.split.argtypes = (pointer, u64, u64, ctypes.c_uint32, pointer, u64)
+        loaded.measure.argtypes = (pointer, u64, u64, pointer, pointer)
+        loaded.spread.argtypes = (pointer, u64, u64, pointer, u64, pointer, pointer)
+        loaded.pack.argtypes = (pointer, u64, u64, pointer, pointer)
+    return loaded
 
 
-def _build(path: Path) -> None:
-    clang = find_clang()
-    # zig's driver has a linker; like clang's default, "baseline" runs on every machine that shares the cache.
-    command = ("cc", "-mcpu=baseline") if clang.path.name == "zig" else clang.args
-    with tempfile.TemporaryDirectory() as scratch, replace(path) as out:
-        subprocess.run(
-            [clang.path, *command, *_FLAGS, "-", "-o", out],
-            input=SOURCE.encode(),
-            capture_output=True,
-            check=True,
-            timeout=60,
-            env=os.environ | {"ZIG_GLOBAL_CACHE_DIR": scratch, "ZIG_LOCAL_CACHE_DIR": scratch},
-        )
-
-
-def split(
-    data: npt.NDArray[np.uint8], start: int, rows: int, length: int, fields: Sequence[tuple[int, int]]
-) -> tuple[int, FieldCells]:
+def split(at: int, rows: int, length: int, fields: Sequence[tuple[int, int]]) -> tuple[int, FieldCells]:
     """Take the fields, (offset, size) each, of at most *rows* ring-buffer records of *length* bytes.
 
-    The first record's header is *start* bytes into *data*. Returns how many were taken: up to the first that is
+    The first record's header is at address *at*. Returns how many were taken: up to the first that is
     busy, discarded or of another size. Needs :func:`library`.
     """
+    plan, cells, _ = _room(rows, fields)
+    stride = (length + 8 + 7) & ~7
+    where, _ = plan.buffer_info()
+    got = int(library().split(at, rows, stride, length, where, len(fields)))
+    if got == rows:
+        return got, cells
+    return got, [cell[: got * size].copy() for cell, (_, size) in zip(cells, fields, strict=True)]
+
+
+def split_tailed(
+    at: int, room: int, length: int, fields: Sequence[tuple[int, int]]
+) -> tuple[int, int, FieldCells, Tails]:
+    """As :func:`split`, of records that have *length* bytes or more, in the *room* bytes from *at* on.
+
+    Returns how many were taken, up to the first that is busy, discarded or shorter; the bytes of the ring that they
+    took; their fields; and what is behind.
+    """
+    sizes = array("Q", (0, 0))
+    where, width = sizes.buffer_info()[0], sizes.itemsize
+    rows = int(library().measure(at, room, length, where, where + width))
+    plan, cells, more = _room(rows, fields, 4 * (rows + 1), sizes[1])
+    offsets, tails = cells[-2].view(np.int32), cells[-1]
+    library().spread(at, rows, length, plan.buffer_info()[0], len(fields), *more)
+    return rows, sizes[0], cells[:-2], (offsets, tails)
+
+
+def pack_text(cells: npt.NDArray[np.bytes_]) -> Tails:
+    """C strings of one size, each up to its first NUL: where each begins, and all of them. Needs :func:`library`."""
+    cells = np.ascontiguousarray(cells)
+    offsets, text = np.empty(len(cells) + 1, np.int32), np.empty(cells.nbytes, np.uint8)
+    library().pack(address(cells), len(cells), cells.itemsize, address(offsets), address(text))
+    return offsets, text[: int(offsets[-1])]
+
+
+def _room(
+    rows: int, fields: Sequence[tuple[int, int]], *more: int
+) -> tuple[array[int], FieldCells, list[int]]:
+    """Memory that *fields* of *rows* records are copied to, a plan of it as the loops of C read it, and behind them as
+    many bytes as each of *more*, with their addresses.
+    """
+    sizes = [*(size * rows for _, size in fields), *more]
     places = [0]
-    for _, size in fields:
-        places.append((places[-1] + size * rows + _ALIGNED - 1) & -_ALIGNED)
+    for size in sizes:
+        places.append((places[-1] + size + _ALIGNED - 1) & -_ALIGNED)
     # One block for all: from 4 MB on NumPy asks for huge pages, and page faults are what memory costs most here.
     block = np.empty(places[-1], np.uint8)
-    to = _address(block)
+    to = address(block)
     plan = array("Q")
     for place, (offset, size) in zip(places, fields, strict=False):
         plan.extend((offset, size, to + place))
-    stride = (length + 8 + 7) & ~7
-    where, _ = plan.buffer_info()
-    got = int(library().split(_address(data) + start, rows, stride, length, where, len(fields)))
-    cells = [block[at : at + got * size] for at, (_, size) in zip(places, fields, strict=False)]
-    return got, cells if got == rows else [cell.copy() for cell in cells]
+    cells = [block[at : at + size] for at, size in zip(places, sizes, strict=False)]
+    return plan, cells, [to + place for place in places[len(fields) : -1]]
 
 
-def _address(memory: npt.NDArray[np.uint8]) -> int:
+def address(memory: npt.NDArray[Any]) -> int:
+    """Where an array's bytes begin."""
     return int(memory.__array_interface__["data"][0])

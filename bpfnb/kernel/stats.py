@@ -33,8 +33,8 @@ class Statistics:
             self._owner = 0
             _handles -= 1
             if _handles == 0:
-                os.close(_fd)
-                _fd = -1
+                fd, _fd = _fd, -1  # first: a child forked meanwhile must not close what has the number next
+                os.close(fd)
 
     def __enter__(self) -> Self:
         return self

@@ -7,17 +7,26 @@ Each function is one system call. Failures raise ``OSError`` with the kernel's e
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import platform
 import struct
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+
+if TYPE_CHECKING:
+    from bpfnb.kernel.backend import Bytes2D
 
 __all__ = [
     "ENOTSUPP",
     "OBJ_LINK",
     "OBJ_MAP",
     "OBJ_PROGRAM",
+    "RemoteFd",
     "bpf",
     "buffer_address",
+    "close",
+    "dup",
     "enable_stats",
     "fd_by_id",
     "info",
@@ -25,6 +34,7 @@ __all__ = [
     "libc",
     "link_create",
     "link_update",
+    "map_contains",
     "map_delete",
     "map_lookup",
     "map_lookup_and_delete",
@@ -33,9 +43,14 @@ __all__ = [
     "map_next_key",
     "map_update",
     "next_id",
+    "open_beside",
+    "perf_event_open",
+    "pidfd_open",
     "prog_attach",
     "prog_detach",
     "prog_test_run",
+    "raw_tracepoint_open",
+    "read_all",
     "unmap_memory",
 ]
 
@@ -50,12 +65,81 @@ _syscall.restype = ctypes.c_long
 _syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint)
 _number = _NUMBER.get(platform.machine(), 280)
 
+_PERF_NUMBER = {"x86_64": 298, "s390x": 331, "ppc64le": 319}.get(platform.machine(), 241)
+_PERF_CLOEXEC = 8
+_perf_event_open = ctypes.CDLL(None, use_errno=True).syscall
+_perf_event_open.restype = ctypes.c_long
+_perf_event_open.argtypes = (
+    ctypes.c_long,
+    ctypes.c_void_p,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_ulong,
+)
+
 _ELEM = struct.Struct("=I4xQQQ")
 _BATCH = struct.Struct("=QQQQIIQQ")
 
 OBJ_PROGRAM, OBJ_MAP, OBJ_LINK = "program", "map", "link"
 _GET_NEXT_ID = {OBJ_PROGRAM: 11, OBJ_MAP: 12, OBJ_LINK: 31}
 _GET_FD_BY_ID = {OBJ_PROGRAM: 13, OBJ_MAP: 14, OBJ_LINK: 30}
+
+
+class RemoteFd(int):
+    """A descriptor in another kernel. ``kernel`` has methods of the names of this module's functions, and the
+    functions that are given such a descriptor first are carried out there.
+    """
+
+    kernel: Any
+
+    def __new__(cls, number: int, kernel: Any) -> Self:
+        made = super().__new__(cls, number)
+        made.kernel = kernel
+        return made
+
+
+_Args = ParamSpec("_Args")
+_Result = TypeVar("_Result")
+
+
+def _where_it_is(
+    function: Callable[Concatenate[int, _Args], _Result],
+) -> Callable[Concatenate[int, _Args], _Result]:
+    name = function.__name__
+
+    @functools.wraps(function)
+    def call(fd: int, /, *args: _Args.args, **options: _Args.kwargs) -> _Result:
+        if isinstance(fd, RemoteFd):
+            result: _Result = getattr(fd.kernel, name)(fd, *args, **options)
+            return result
+        return function(fd, *args, **options)
+
+    return call
+
+
+@_where_it_is
+def close(fd: int) -> None:
+    os.close(fd)
+
+
+@_where_it_is
+def read(fd: int, size: int) -> bytes:
+    return os.read(fd, size)
+
+
+@_where_it_is
+def read_all(fd: int) -> bytes:
+    """Everything from the descriptor's position to its end."""
+    parts = []
+    while part := os.read(fd, 1 << 16):
+        parts.append(part)
+    return b"".join(parts)
+
+
+@_where_it_is
+def dup(fd: int) -> int:
+    return os.dup(fd)
 
 
 def bpf(command: int, attr: bytes | bytearray) -> tuple[int, bytes]:
@@ -103,11 +187,13 @@ def unmap_memory(address: int, size: int) -> None:
     libc.munmap(address, size)
 
 
+@_where_it_is
 def map_lookup(fd: int, key: bytes, size: int, flags: int = 0) -> bytes | None:
     """The value of *key* (*size* bytes), or None where the map has no such key."""
     return _value(1, fd, key, size, flags)
 
 
+@_where_it_is
 def map_lookup_and_delete(fd: int, key: bytes, size: int) -> bytes | None:
     return _value(21, fd, key, size, 0)
 
@@ -123,6 +209,7 @@ def _value(command: int, fd: int, key: bytes, size: int, flags: int) -> bytes | 
     return value.raw
 
 
+@_where_it_is
 def map_update(fd: int, key: bytes, value: bytes, flags: int = 0) -> None:
     key_at, keep = buffer_address(key)
     value_at, keep2 = buffer_address(value)
@@ -130,6 +217,7 @@ def map_update(fd: int, key: bytes, value: bytes, flags: int = 0) -> None:
     del keep, keep2
 
 
+@_where_it_is
 def map_delete(fd: int, key: bytes) -> bool:
     address, keep = buffer_address(key)
     try:
@@ -140,6 +228,33 @@ def map_delete(fd: int, key: bytes) -> bool:
     return True
 
 
+@_where_it_is
+def map_contains(fd: int, value: bytes) -> bool:
+    """Whether a bloom filter may hold *value*: its look-up reads the value instead of writing it."""
+    address, keep = buffer_address(value)
+    try:
+        bpf(1, _ELEM.pack(fd, 0, address, 0))
+    except FileNotFoundError:
+        return False
+    del keep
+    return True
+
+
+@_where_it_is
+def pidfd_open(fd: int, pid: int) -> int:
+    """A descriptor of a process in the kernel that *fd* is of."""
+    del fd
+    return os.pidfd_open(pid)
+
+
+@_where_it_is
+def open_beside(fd: int, path: bytes) -> int:
+    """A descriptor of a file in the system that *fd* is of."""
+    del fd
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+@_where_it_is
 def map_next_key(fd: int, key: bytes | None, size: int) -> bytes | None:
     """The key after *key*, the first for None; None at the end. A deleted *key* starts again at the first."""
     address, keep = buffer_address(key or b"")
@@ -152,12 +267,21 @@ def map_next_key(fd: int, key: bytes | None, size: int) -> bytes | None:
     return out.raw
 
 
+@_where_it_is
 def map_lookup_batch(
-    fd: int, token_in: int, token_out: int, keys: int, values: int, count: int
+    fd: int, token: Bytes2D, started: bool, keys: Bytes2D, values: Bytes2D
 ) -> tuple[int, int]:
-    """BPF_MAP_LOOKUP_BATCH at the given addresses: (entries written, errno; 0 when more may follow). Linux 5.6."""
+    """BPF_MAP_LOOKUP_BATCH: (entries written, errno; 0 when more may follow). Linux 5.6.
+
+    *keys* and *values* have a contiguous row for each entry that may come, of the size of the map's. *token* (max(8,
+    key_size) bytes) is where the next call goes on; it is not looked at before *started*.
+    """
+    place = token.ctypes.data
     attr = ctypes.create_string_buffer(
-        _BATCH.pack(token_in, token_out, keys, values, count, fd, 0, 0), _BATCH.size
+        _BATCH.pack(
+            place if started else 0, place, keys.ctypes.data, values.ctypes.data, len(keys), fd, 0, 0
+        ),
+        _BATCH.size,
     )
     result = _syscall(_number, 24, ctypes.addressof(attr), _BATCH.size)
     code = ctypes.get_errno() if result < 0 else 0
@@ -167,6 +291,7 @@ def map_lookup_batch(
 # Objects by descriptor and by id
 
 
+@_where_it_is
 def info(fd: int, size: int = 256) -> bytes:
     """BPF_OBJ_GET_INFO_BY_FD: the kernel's ``struct bpf_{prog,map,link}_info``, zero-filled to *size*. Linux 4.13."""
     out = ctypes.create_string_buffer(size)
@@ -191,24 +316,63 @@ def fd_by_id(kind: str, number: int) -> int:
 # Links and attachment
 
 
-def link_create(prog_fd: int, target: int, attach_type: int, flags: int = 0, extra: bytes = b"") -> int:
-    """BPF_LINK_CREATE; *extra* is the part of the attribute that depends on the type. Linux 5.7."""
-    return bpf(28, struct.pack("=IIII", prog_fd, target, attach_type, flags) + extra.ljust(48, b"\0"))[0]
+@_where_it_is
+def link_create(
+    prog_fd: int,
+    target: int,
+    attach_type: int,
+    flags: int = 0,
+    extra: bytes = b"",
+    pointers: Sequence[tuple[int, bytes]] = (),
+) -> int:
+    """BPF_LINK_CREATE; *extra* is the part of the attribute that depends on the type, with the addresses of
+    *pointers*, each (offset in *extra*, bytes). Linux 5.7.
+    """
+    attr = bytearray(struct.pack("=IIII", prog_fd, target, attach_type, flags) + extra.ljust(48, b"\0"))
+    kept = []
+    for offset, data in pointers:
+        address, keep = buffer_address(data)
+        kept.append(keep)
+        struct.pack_into("=Q", attr, 16 + offset, address)
+    return bpf(28, attr)[0]
 
 
+def raw_tracepoint_open(prog_fd: int, name: bytes | None) -> int:
+    """A link of a raw tracepoint; without *name* of what a tracing or lsm program was loaded for. Linux 4.17."""
+    address, keep = buffer_address(name + b"\0" if name is not None else b"")
+    try:
+        return bpf(17, struct.pack("=QI4x", address, prog_fd))[0]
+    finally:
+        del keep
+
+
+def perf_event_open(attr: bytes, pid: int, cpu: int) -> int:
+    """perf_event_open(2) of a ``struct perf_event_attr``; the descriptor closes on exec."""
+    buffer = ctypes.create_string_buffer(attr, len(attr))
+    fd: int = _perf_event_open(_PERF_NUMBER, ctypes.addressof(buffer), pid, cpu, -1, _PERF_CLOEXEC)
+    if fd < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return fd
+
+
+@_where_it_is
 def link_update(link_fd: int, new_prog_fd: int) -> None:
     """BPF_LINK_UPDATE: another program takes the place of the link's, without a gap. Linux 5.7."""
     bpf(29, struct.pack("=IIII", link_fd, new_prog_fd, 0, 0))
 
 
+@_where_it_is
 def prog_attach(prog_fd: int, target: int, attach_type: int, flags: int = 0) -> None:
     bpf(8, struct.pack("=IIIII", target, prog_fd, attach_type, flags, 0))
 
 
+@_where_it_is
 def prog_detach(prog_fd: int, target: int, attach_type: int) -> None:
     bpf(9, struct.pack("=IIIII", target, prog_fd, attach_type, 0, 0))
 
 
+@_where_it_is
 def iter_create(link_fd: int) -> int:
     """A descriptor whose reading runs the iterator of an ``iter`` link. Linux 5.8."""
     return bpf(33, struct.pack("=II", link_fd, 0))[0]
@@ -219,6 +383,7 @@ def enable_stats() -> int:
     return bpf(32, struct.pack("=I", 0))[0]
 
 
+@_where_it_is
 def prog_test_run(
     prog_fd: int, data: bytes, out_size: int, ctx: bytes, repeat: int, flags: int, cpu: int
 ) -> tuple[int, bytes, bytes, int]:

@@ -16,6 +16,8 @@ import os
 import struct
 from collections.abc import Iterator
 
+import numpy as np
+
 from bpfnb.btf import Btf
 from bpfnb.errors import BpfnbError
 from bpfnb.kernel import syscall
@@ -237,9 +239,8 @@ def _int_btf(tag: bool = False) -> Iterator[int]:
 
 def batch() -> None:
     with bpf_map("hash") as fd:
-        out = ctypes.create_string_buffer(64)
-        at = ctypes.addressof(out)
-        _, code = syscall.map_lookup_batch(fd, 0, at, at + 16, at + 32, 1)
+        token, key, value = np.zeros((3, 1, 16), np.uint8)
+        _, code = syscall.map_lookup_batch(fd, token, False, key, value)
         if code not in (0, errno.ENOENT):
             raise OSError(code, os.strerror(code))
 

@@ -36,7 +36,6 @@ from bpfnb.kernel.trials import (
 
 __all__ = ["ATTACH"]
 
-_PERF_EVENT_OPEN = {"x86_64": 298}.get(os.uname().machine, 241)
 _libc = ctypes.CDLL(None, use_errno=True)  # its own, since prototypes belong to the object
 _TRACEPOINT, _SOFTWARE, _HARDWARE = 2, 1, 0
 
@@ -45,11 +44,8 @@ def _link(fd: int, target: int, attach: str, flags: int = 0, extra: bytes = b"")
     os.close(syscall.link_create(fd, target, ATTACH_TYPES.index(attach), flags, extra))
 
 
-def _raw_tracepoint(fd: int, name: bytes) -> None:
-    address, keep = syscall.buffer_address(name + b"\0" if name else b"")
-    link, _ = syscall.bpf(17, struct.pack("=QI4xQ", address, fd, 0))
-    del keep
-    os.close(link)
+def _raw_tracepoint(fd: int, name: bytes | None = None) -> None:
+    os.close(syscall.raw_tracepoint_open(fd, name))
 
 
 def _raw_tp() -> None:
@@ -59,20 +55,20 @@ def _raw_tp() -> None:
 
 def _tp_btf() -> None:
     with any_program("tracing") as fd:
-        _raw_tracepoint(fd, b"")
+        _raw_tracepoint(fd)
 
 
 def _trampoline(function: str, attach: str) -> Callable[[], None]:
     def trial() -> None:
         with program("tracing", attach, btf_id=btf_id_of(function, "func")) as fd:
-            _raw_tracepoint(fd, b"")
+            _raw_tracepoint(fd)
 
     return trial
 
 
 def _lsm() -> None:
     with any_program("lsm") as fd:
-        _raw_tracepoint(fd, b"")
+        _raw_tracepoint(fd)
 
 
 def _iter() -> None:
@@ -87,17 +83,15 @@ def _perf_event(
     attr = struct.pack("=IIQQQQQIIQQ", kind, 128, config, 1 << 40, 0, 0, 1, 0, 0, config1, config2).ljust(
         128, b"\0"
     )
-    buffer = ctypes.create_string_buffer(attr, 128)
     pid, cpu = (-1, 0) if system else (0, -1)
-    numbers = [ctypes.c_long(n) for n in (_PERF_EVENT_OPEN, ctypes.addressof(buffer), pid, cpu, -1, 8)]
-    fd = _libc.syscall(*numbers)
-    if fd < 0:
-        code = ctypes.get_errno()
-        if kind == _HARDWARE and code in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
-            raise OSError(code, "this machine has no hardware counters")
-        raise OSError(code, os.strerror(code))
     try:
-        yield int(fd)
+        fd = syscall.perf_event_open(attr, pid, cpu)
+    except OSError as error:
+        if kind == _HARDWARE and error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+            raise OSError(error.errno, "this machine has no hardware counters") from None
+        raise
+    try:
+        yield fd
     finally:
         os.close(fd)
 

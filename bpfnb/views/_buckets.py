@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,14 +31,27 @@ def bucket_of(values: Values, edges: Edges) -> npt.NDArray[np.intp]:
     Only the inner edges are compared, in the values' own type, so no integer is rounded: with integers,
     ``value >= 2.5`` is ``value >= 3``.
     """
+    inner = inner_edges(edges, values.dtype)
+    if values.dtype.kind in "iu" and values.dtype.itemsize >= 4 and len(values):
+        low, high = values.min(), values.max()
+        if int(high) - int(low) < len(values):  # fewer different values than values: each is looked for once
+            table = np.searchsorted(
+                inner, np.arange(int(high) - int(low) + 1, dtype=values.dtype) + low, "right"
+            )
+            found: npt.NDArray[np.intp] = table[values - low]
+            return found
+    return np.searchsorted(inner, values, "right")
+
+
+@lru_cache(32)  # live pictures ask for the same ones again and again
+def inner_edges(edges: Edges, dtype: np.dtype[Any]) -> Values:
+    """All edges but the outermost, as values of *dtype* are compared with them."""
     inner: list[Number] = list(edges[1:-1])
-    if values.dtype.kind in "iu":
-        limits = np.iinfo(values.dtype)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
         whole = [e if isinstance(e, int) else math.ceil(e) for e in inner if e <= limits.max]
-        return np.searchsorted(
-            np.array([max(e, int(limits.min)) for e in whole], values.dtype), values, "right"
-        )
-    return np.searchsorted(np.array(inner, np.float64), values, "right")
+        return np.array([max(e, int(limits.min)) for e in whole], dtype)
+    return np.array(inner, np.float64)
 
 
 def log2(values: Values) -> Edges:
@@ -48,7 +62,7 @@ def log2(values: Values) -> Edges:
     if not len(values):
         return (0, 1)
     low, high = values.min().item(), values.max().item()
-    front: list[Number] = [low] if low < 0 else []
+    front: list[Number] = [-math.inf] if low < 0 else []
     if values.dtype.kind != "f":
         if high <= 0:
             return (*front, 0, 1) if high == 0 else (*front, 0)

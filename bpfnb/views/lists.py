@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bpfnb.views._panel import fill_cell, lost_cell, read, text_cell
+from bpfnb.views._cells import fill_cell, lost_cell, read, text_cell
 from bpfnb.views._style import share
-from bpfnb.views.table import Table
+from bpfnb.views.plain import Table
 
 if TYPE_CHECKING:
     from bpfnb.kernel.features import Features
@@ -28,12 +28,12 @@ def object_table(objects: Sequence[BpfObject]) -> Table:
         rows.append(
             (
                 obj.name,
-                obj.state,
+                getattr(obj, "status", obj.state),
                 f"{attached} of {len(obj.programs)}",
                 text_cell(None if taken is None else share(taken)),
                 kept,
                 lost_cell(lost),
-                obj.note,
+                "; ".join(filter(None, [getattr(obj, "origin", ""), obj.note])),
             )
         )
     columns = ("object", "state", "attached", "CPU", "rows", "lost", "note")

@@ -1,23 +1,24 @@
-"""A real JupyterLab on this machine and a page of headless Chromium that shows it."""
+"""Real notebook servers on this machine and a page of headless Chromium that shows them."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
 pytest.importorskip("playwright", reason="the browser tests need playwright: pip install 'bpfnb[test]'")
-from playwright.sync_api import Browser, Page, sync_playwright
+from acting import PATIENCE, shot
+from notebook_servers import SLOW, end_kernels, jupyter, open_notebook, running
+from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
 
 from bpfnb.doctor import permitted
+
+# A machine with two cores runs the page, the server and the kernel, and perhaps another suite beside.
+expect.set_options(timeout=1000 * PATIENCE)
+LIMIT = 480  # seconds a test, on a machine that is busy with another suite
 
 FLAGS = [
     "--no-sandbox",
@@ -27,6 +28,21 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(LIMIT))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed and isinstance(page := getattr(item, "funcargs", {}).get("page"), Page):
+        with suppress(Error):  # the page may be what failed
+            shot(page, f"failed-{item.name}")
+    return report
 
 
 @pytest.fixture(scope="module")
@@ -41,51 +57,46 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """The address of a JupyterLab and the folder it shows."""
+@pytest.fixture(autouse=True)
+def _kernels_end() -> Iterator[None]:
+    """Kernels and their probes end with the test that began them, rather than slow the next ones."""
+    yield
+    for address in running:
+        end_kernels(address)
+
+
+@pytest.fixture(scope="session")
+def live_kernel() -> None:
     refused = permitted()
     if refused is not None:
         pytest.skip(refused.message)
+
+
+@pytest.fixture(scope="module")
+def lab(live_kernel: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The address of a JupyterLab and the folder it shows."""
     root = tmp_path_factory.mktemp("lab")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "jupyterlab",
-            "--no-browser",
-            "--allow-root",
-            f"--port={port}",
-            "--ip=127.0.0.1",
-            "--IdentityProvider.token=",
-            f"--ServerApp.root_dir={root}",
-            "--LabApp.news_url=None",
-            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        ],
-        cwd=root,
-        env={
-            **os.environ,
-            "JUPYTER_CONFIG_DIR": str(root / ".config"),
-            "JUPYTER_DATA_DIR": str(root / ".data"),
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=(root / "server.log").open("w"),
-    )
-    address = f"http://127.0.0.1:{port}"
-    deadline = monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(f"{address}/api", timeout=1).close()
-            break
-        except OSError:
-            assert server.poll() is None, (root / "server.log").read_text()
-            assert monotonic() < deadline, "JupyterLab did not start"
-    yield address, root
-    server.terminate()
-    server.wait(30)
+    quiet = root / ".config/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    quiet.parent.mkdir(parents=True)
+    quiet.write_text('{"fetchNews": "false"}')  # whether it may would be asked over the page's corner
+    never = "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"
+    with jupyter("jupyterlab", root, "--LabApp.news_url=None", never) as address:
+        yield address, root
+
+
+@pytest.fixture(scope="module")
+def notebook7(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The address of a Notebook 7 and the folder it shows."""
+    root = tmp_path_factory.mktemp("notebook7")
+    with jupyter("notebook", root) as address:
+        yield address, root
+
+
+@pytest.fixture
+def notebook(lab: tuple[str, Path], page: Page) -> Callable[[str, list[str]], Locator]:
+    """A function that opens a notebook of these cells in JupyterLab, runs all and waits until they are done."""
+    address, root = lab
+    return lambda name, cells: open_notebook(page, f"{address}/lab/tree", root, name, cells)
 
 
 @pytest.fixture
@@ -93,6 +104,7 @@ def page(browser: Browser) -> Iterator[Page]:
     """A page that refuses to talk to anything but this machine, and remembers that it was asked to."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     page = context.new_page()
+    page.set_default_timeout(SLOW)
     page.elsewhere = []  # type: ignore[attr-defined]
 
     def guard(route):  # type: ignore[no-untyped-def]

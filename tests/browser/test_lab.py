@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
-import nbformat
-import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from acting import box, until
 from playwright.sync_api import expect
 
 CELL = """%%bpf io
@@ -17,35 +16,10 @@ SEC("tracepoint/syscalls/sys_enter_getppid") int count(void *ctx)
 {
     u32 slot = 10;
     u64 *n = bpf_map_lookup_elem(&slots, &slot);
-    if (n && bpf_get_current_pid_tgid() >> 32 == wanted)
+    if (n && (u32)bpf_get_current_pid_tgid() == wanted)
         __sync_fetch_and_add(n, 1);
     return 0;
 }"""
-
-
-@pytest.fixture
-def notebook(lab, page):
-    """A function that opens a notebook of these cells, runs all of them and waits until they are done."""
-    address, root = lab
-
-    def run(name: str, cells: list[str]):
-        notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells])
-        notebook.metadata["kernelspec"] = {
-            "name": "python3",
-            "display_name": "Python 3",
-            "language": "python",
-        }
-        nbformat.write(notebook, root / name)
-        page.goto(f"{address}/lab/tree/{name}?reset")
-        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-        expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle", timeout=60_000)
-        page.get_by_text("Run", exact=True).first.click()
-        page.get_by_text("Run All Cells", exact=True).first.click()
-        prompt = page.locator(".jp-Notebook .jp-Cell:last-child .jp-InputPrompt")
-        expect(prompt).to_have_text(re.compile(r"\[\d+\]:"), timeout=60_000)
-        return page.locator(".jp-Notebook .jp-Cell")
-
-    return run
 
 
 def test_a_cell_its_panel_its_frame_and_its_histogram(notebook, page):
@@ -66,8 +40,8 @@ def test_a_cell_its_panel_its_frame_and_its_histogram(notebook, page):
     expect(panel).to_contain_text("tracepoint/syscalls/sys_enter_getppid")
     expect(cells.nth(3).locator(".jp-OutputArea tbody tr")).to_have_text(re.compile(r"^\s*10\s*1000\s*$"))
     picture = cells.nth(4).locator(".jp-OutputArea")
-    expect(picture.locator("svg").first).to_be_visible()
-    expect(picture).to_contain_text("1,000 values")
+    expect(picture.locator("section > img").first).to_be_visible()
+    expect(picture.locator("section > img").first).to_have_attribute("alt", re.compile("1,000 values"))
     expect(cells.nth(5).locator(".jp-OutputArea")).to_contain_text("attached")
     assert page.elsewhere == []
 
@@ -88,9 +62,33 @@ def test_an_error_points_at_the_cells_line_without_a_stack(notebook, page):
 def test_completion_offers_tracepoints_in_a_section_name(notebook, page):
     cells = notebook("complete.ipynb", ["%load_ext bpfnb", "1"])
     editor = cells.nth(1).locator(".cm-content")
-    editor.click()
-    page.keyboard.press("Control+A")
-    page.keyboard.type('%%bpf io\nSEC("tracepoint/sched/sched_sw', delay=10)
-    page.keyboard.press("Tab")
-    box = page.locator(".jp-Completer")
-    expect(box).to_contain_text("sched_switch", timeout=30_000)
+    offers = page.locator(".jp-Completer")
+    for _ in range(10):  # JupyterLab gives the kernel a second for its answer
+        editor.click()
+        page.keyboard.press("Control+A")
+        page.keyboard.type('%%bpf io\nSEC("tracepoint/sched/sched_sw', delay=10)
+        page.keyboard.press("Tab")
+        with suppress(AssertionError):
+            expect(offers).to_contain_text("sched_switch", timeout=5_000)
+            break
+    expect(offers).to_contain_text("sched_switch")
+
+
+def test_views_in_a_row_of_widgets_share_its_width_whatever_they_show(notebook, page):
+    cells = notebook(
+        "row.ipynb",
+        [
+            "import ipywidgets, pandas as pd\nfrom bpfnb import views\nframe = pd.DataFrame({'x': range(100)})\n"
+            "left, right = views.table(frame), views.hist(frame, 'x')\n"
+            "ipywidgets.HBox([left, ipywidgets.VBox([right])])",
+        ],
+    )
+    row = cells.first.locator(".widget-hbox")
+    expect(row.locator("section.bpfnb")).to_have_count(2)
+    sections = row.locator("section.bpfnb")
+    whole = box(row)["width"]
+    until(
+        page,
+        lambda: [each["width"] for each in map(box, sections.all())],
+        lambda widths: abs(widths[0] - widths[1]) < 20 and sum(widths) > 0.95 * whole,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 from workloads import Worker, await_true, left_over, load, new_cgroup, object_ids, u64
@@ -58,6 +59,20 @@ def test_xdp_counts_packets(worker, section, mode):
         assert seen(obj) == N
         assert held["link"]
         assert not left_over({"link": held["link"]})
+
+
+def test_xdp_in_another_network_namespace(worker):
+    home = Path("/proc/thread-self/ns/net").readlink()
+    with packet_program("xdp") as obj:
+        obj.attach("prog", interface="bnb1", netns=worker.pid)
+        worker.run(f"packets('bnb0', {N})")
+        await_true(lambda: seen(obj) >= N)
+        with pytest.raises(AttachError, match="bnb"):
+            obj.attach("prog", interface="bnb", netns=f"/proc/{worker.pid}/ns/net")
+        with pytest.raises(AttachError, match="network namespace"):
+            obj.attach("prog", interface="bnb1", netns="/run/netns/nowhere")
+        assert seen(obj) == N
+    assert Path("/proc/thread-self/ns/net").readlink() == home
 
 
 @pytest.mark.parametrize(

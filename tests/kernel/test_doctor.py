@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from bpfnb import doctor
+from bpfnb.bcc import find
 from bpfnb.doctor import Report, Row, permitted, report
+from bpfnb.errors import BpfnbError, MissingDependency
 
 _DROP = """
 import ctypes
@@ -166,3 +172,78 @@ def test_a_missing_compiler_is_a_row_and_not_an_error(name: str, monkeypatch: py
     row = next(row for row in report().rows if row.what == "clang")
     assert row.ok == "missing"
     assert row.remedy
+
+
+def bcc_rows() -> dict[str, Row]:
+    return {row.what: row for row in doctor._bcc()}
+
+
+def test_bcc_is_described_with_what_it_needs():
+    rows = bcc_rows()
+    try:
+        folder = find.find_package()
+    except BpfnbError:
+        pytest.skip("bcc is not installed")
+    assert re.match(
+        rf"\d+\.\d+\S* in {re.escape(str(folder.parent))} with /\S+/libbcc\.so", rows["bcc"].found
+    )
+    assert f"this Python {platform.python_version()}" in rows["bcc"].found
+    assert rows["bcc"].ok == rows["bcc's kernel headers"].ok == "ok"
+    assert rows["bcc's kernel headers"].found.startswith("made from BTF")
+    assert "bcc of another project" not in rows
+    tools = len(list(Path("/usr/sbin").glob("*-bpfcc")))
+    assert rows["bcc's tools"].found == (
+        f"{tools} in /usr/sbin, to run with %bpf script" if tools else "not installed, nor needed"
+    )
+
+
+def test_without_bcc_nothing_is_missing(monkeypatch: pytest.MonkeyPatch):
+    def absent() -> Path:
+        raise MissingDependency("bcc is not installed.", hints=["apt-get install python3-bpfcc"])
+
+    monkeypatch.setattr(find, "find_package", absent)
+    (row,) = bcc_rows().values()
+    assert (row.what, row.ok, row.remedy) == ("bcc", "warn", "apt-get install python3-bpfcc")
+
+
+def test_what_is_optional_is_never_missing(monkeypatch: pytest.MonkeyPatch):
+    there = {row.what: row for row in doctor._optional()}
+    assert there["bpftrace"].found.startswith(shutil.which("bpftrace") or "not installed")
+    assert there["lines of stacks"].found.startswith("by symbolic")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    absent = {row.what: row for row in doctor._optional()}
+    assert absent["bpftrace"].found == "not installed; only %%bpftrace cells need it"
+    assert absent["lines of stacks"].remedy == "pip install 'bpfnb[lines]'"
+    assert {row.ok for row in (*there.values(), *absent.values())} == {"ok"}
+
+
+def test_the_unrelated_bcc_is_named_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "bcc").mkdir()
+    (tmp_path / "bcc/__init__.py").write_text("lattice = True\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    rows = bcc_rows()
+    row = rows["bcc of another project"]
+    assert (row.ok, row.remedy) == ("warn", "pip uninstall bcc")
+    assert str(tmp_path / "bcc") in row.found
+    assert rows["bcc"].ok == "ok", "the distribution's is found all the same"
+
+
+def test_headers_of_another_kernel_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    generated = tmp_path / "include/generated"
+    generated.mkdir(parents=True)
+    (generated / "utsrelease.h").write_text('#define UTS_RELEASE "5.4.0-1-amd64"\n')
+    (generated / "asm-offsets.h").write_text("")
+    monkeypatch.setenv("BCC_KERNEL_SOURCE", str(tmp_path))
+    row = bcc_rows()["bcc's kernel headers"]
+    assert row.ok == "warn"
+    assert "they are of kernel 5.4.0-1-amd64" in row.found
+    assert row.remedy.startswith("unset BCC_KERNEL_SOURCE")
+
+
+def test_a_bcc_without_its_library_is_reported(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(find, "_ATTEMPT", "raise OSError('libbcc.so.0: cannot open shared object file')")
+    row = bcc_rows()["bcc"]
+    assert row.ok == "warn"
+    assert "libbcc.so.0: cannot open shared object file" in row.found
+    assert "libbpfcc" in row.remedy

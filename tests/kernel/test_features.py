@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -37,17 +36,13 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_probing_is_quick_cached_on_disk_and_leaves_nothing(fresh: Path):
-    started = time.perf_counter()
+def test_probing_is_cached_on_disk_and_leaves_nothing(fresh: Path, monkeypatch: pytest.MonkeyPatch):
     found = features()
-    first = time.perf_counter() - started
-    assert first < 1.0
     (saved,) = fresh.glob("features-*.json")
     assert json.loads(saved.read_text())["release"] == os.uname().release
     module._features.cache_clear()
-    started = time.perf_counter()
+    monkeypatch.setattr(module, "_try_all", lambda: pytest.fail("the kernel was asked again"))
     assert features() == found
-    assert time.perf_counter() - started < first / 5
     assert not list(cgroup_root().glob(f"bpfnb-trial-{os.getpid()}-*"))
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 
 import pytest
+from workloads import Worker
 
 import bpfnb
 from bpfnb.errors import AttachError, CompileError, VerifierError
@@ -121,37 +122,35 @@ def test_a_failure_leaves_nothing_and_keeps_the_old_object(source, error):
         old.close()
 
 
-def test_a_reload_has_no_gap():
+def test_a_reload_has_no_gap(tmp_path):
     """Every call is counted by the old object, the new one, or (while both are attached) by both."""
-    code = "import os, sys\nsys.stdin.readline()\nfor _ in range(3_000_000): os.getppid()\n"
-    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, text=True)
-    try:
-        counts = []
-        obj = bpfnb.load(COUNT, name="t_swap", globals={"wanted": child.pid}, watchdog=None)
-        child.stdin.write("go\n")
-        child.stdin.close()
-        until(lambda: obj.hits[0] > 0)
-        for _ in range(3):
-            seen, previous = threading.Event(), obj
-            close = previous.loaded.close
+    counts, enough = [], tmp_path / "enough"
+    with Worker() as worker:
+        options = {"name": "t_swap", "globals": {"wanted": worker.pid}, "watchdog": None}
+        obj = bpfnb.load(COUNT, **options)
+        try:
+            worker.start(f"result = until({str(enough)!r}, getppid)")
+            for _ in range(3):
+                until(lambda obj=obj: obj.hits[0] > 0)
+                seen, previous = threading.Event(), obj
+                close = previous.loaded.close
 
-            def closing(close=close, previous=previous, seen=seen):
-                counts.append(previous.hits[0])
-                seen.set()
-                close()
+                def closing(close=close, previous=previous, seen=seen):
+                    counts.append(previous.hits[0])
+                    seen.set()
+                    close()
 
-            previous.loaded.close = closing
-            obj = bpfnb.load(COUNT, name="t_swap", globals={"wanted": child.pid}, watchdog=None)
-            assert seen.is_set()
-        assert child.wait(60) == 0
-        counts.append(obj.hits[0])
-    finally:
-        child.kill()
-        child.wait()
-        bpfnb.objects["t_swap"].close()
+                previous.loaded.close = closing
+                obj = bpfnb.load(COUNT, **options)
+                assert seen.is_set()
+            until(lambda: obj.hits[0] > 0)
+            enough.touch()
+            made = worker.finish()
+            counts.append(obj.hits[0])
+        finally:
+            bpfnb.objects["t_swap"].close()
     assert len(counts) == 4
-    assert min(counts) > 0
-    assert sum(counts) >= 3_000_000
+    assert sum(counts) >= made > 0
 
 
 def test_kill_9_leaves_nothing():
@@ -227,9 +226,9 @@ def test_the_watchdog_stops_what_costs_too_much():
         assert "watchdog" in obj.note
         assert "20%" in obj.note
         assert not any(program.attached for program in obj.programs.values())
-        start = time.perf_counter()
+        before = obj.vars.sink
         os.getppid()
-        assert time.perf_counter() - start < 1e-3, "the program still runs"
+        assert obj.vars.sink == before, "the program still runs"
     finally:
         obj.close()
     gone(mine)
@@ -294,19 +293,20 @@ def test_interrupt_and_restart_of_a_notebook_kernel():
 
 def test_an_interrupt_while_replacing_leaves_nothing():
     source = COUNT.replace("int count(", "int lc_interrupt(")
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
     interrupted = 0
     try:
         bpfnb.load(source, name="t_interrupt").close()
-        for step in range(1, 13):
+        for step in range(1, 61):
             bpfnb.load(source, name="t_interrupt")
             try:
-                signal.setitimer(signal.ITIMER_REAL, 0.003 * step)
-                bpfnb.load(source, name="t_interrupt")
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0.0007 * step)
+                    bpfnb.load(source, name="t_interrupt")
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)  # it may come just before this, too
             except KeyboardInterrupt:
                 interrupted += 1
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
             bpfnb.objects["t_interrupt"].close()
     finally:
         signal.signal(signal.SIGALRM, before)

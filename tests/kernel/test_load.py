@@ -115,6 +115,12 @@ def test_skipped_programs_are_not_loaded():
             obj.attach("broken")
 
 
+def test_a_function_without_a_section_is_told_to_say_where_it_runs():
+    with pytest.raises(LoadError, match="nothing says where 'count' runs") as caught:
+        load("int count(void *ctx) { return 0; }")
+    assert "SEC(" in caught.value.hints[0]
+
+
 def test_a_map_is_shared_by_descriptor():
     with load(HASH % 16) as first, load(HASH % 16, reuse={"m": first.maps["m"].fd}) as second:
         first.update("m", k32(1), bytes(8))

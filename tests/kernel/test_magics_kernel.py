@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -162,4 +163,8 @@ def test_an_interrupted_cell_leaves_nothing(notebook):
 def compiling(pid: int) -> bool:
     """Whether the process has a child that is a compiler."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return any("clang" in Path(f"/proc/{child}/cmdline").read_bytes().decode() for child in children)
+    for child in children:
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            if b"clang" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return True
+    return False

@@ -299,7 +299,7 @@ def test_storages_by_owner(maps: dict[str, MapFrame]) -> None:
     assert tasks[os.getpid()] == 12
     del tasks[os.getpid()]
     assert os.getpid() not in tasks
-    with pytest.raises(MapError, match="cannot be listed"):
+    with pytest.raises(MapError, match="be listed"):
         _ = tasks.df
     with socket.socket() as s:
         maps["sockets"][s] = 34

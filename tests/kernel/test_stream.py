@@ -268,11 +268,36 @@ def test_bounds_hold_and_the_newest_stay(elf: BpfElf, loaded: LocalObject) -> No
         assert stream.total == 20_000
 
 
+def test_a_slice_is_rows_by_their_number_and_nothing_else(elf: BpfElf, loaded: LocalObject) -> None:
+    with opened(elf, loaded, "ring", "event", "tiny") as stream:
+        stream.limit(rows=2000)
+        for _ in range(3):
+            produce(loaded, 1000)
+            stream.drain()
+        assert stream.span() == (1000, 3000)
+        part = stream.slice(995, 1010, ["comm", "seq"])
+        assert part.columns.tolist() == ["seq", "comm"]
+        assert part.index.tolist() == part["seq"].tolist() == list(range(1000, 1010))
+        assert part["comm"].iloc[0] == chr(97 + 1000 % 26)
+        assert stream.slice(2998).index.tolist() == [2998, 2999]
+        assert stream.slice(5, 10).empty
+        pd.testing.assert_frame_equal(stream.slice().reset_index(drop=True), stream.df)
+
+        produce(loaded, 100, mode=1)  # every second record is a tiny one
+        stream.drain()
+        mixed = stream.slice(3000, 3006, ["type", "seq", "kind"])
+        assert mixed.index.tolist() == mixed["seq"].tolist() == [3000, 3001, 3002, 3003, 3004, 3005]
+        assert mixed["type"].tolist() == ["event", "tiny"] * 3
+        assert mixed["kind"].tolist() == [pd.NA, 7] * 3
+        tiny = stream["tiny"].slice(3000, 3006)
+        assert tiny.index.tolist() == tiny["seq"].tolist() == [3001, 3003, 3005]
+
+
 def test_rows_age_out(elf: BpfElf, loaded: LocalObject) -> None:
     with opened(elf, loaded, "ring", "event", pumped=True) as stream:
-        stream.limit(seconds=0.2)
         produce(loaded, 100)
         assert len(stream.df) == 100
+        stream.limit(seconds=0.2)
         deadline = time.monotonic() + 10
         while len(stream) == 100 and time.monotonic() < deadline:
             stream.wait_for(timeout=0.05)
@@ -430,21 +455,22 @@ def test_a_perf_reader_that_stalls_counts_every_loss(elf: BpfElf, loaded: LocalO
 
 
 def test_waiting(elf: BpfElf, loaded: LocalObject) -> None:
-    async def main(stream: Stream) -> tuple[bool, bool, list[int]]:
+    async def main(stream: Stream) -> tuple[bool, bool, int]:
         loop = asyncio.get_running_loop()
         loop.call_later(0.05, produce, loaded, 100)
         early = await stream.wait(rows=100, timeout=10)
         late = await stream.wait(rows=1_000_000, timeout=0.05)
-        sizes = []
+        sizes: list[int] = []
         loop.call_later(0.05, produce, loaded, 10)
         async for batch in stream:
+            assert batch["seq"].iloc[0] == 100 + sum(sizes)
             sizes.append(len(batch))
-            assert batch["seq"].iloc[0] == 100
-            break
-        return early, late, sizes
+            if sum(sizes) >= 10:  # in one piece, unless the reader came while they were made
+                break
+        return early, late, sum(sizes)
 
     with opened(elf, loaded, "ring", "event", pumped=True) as stream:
-        assert asyncio.run(main(stream)) == (True, False, [10])
+        assert asyncio.run(main(stream)) == (True, False, 10)
 
 
 def test_callbacks_get_every_row_once_and_may_fail(
@@ -516,6 +542,26 @@ def test_a_forked_child_reads_what_was_there_and_leaves_the_buffer_alone(
         produce(loaded, 5)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         check(stream.df, 0, 20)
+
+
+def test_a_pump_that_has_become_quiet_is_woken(
+    elf: BpfElf, loaded: LocalObject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a record, by a buffer that does not wake (it is looked at often again), and by the end of all streams."""
+    monkeypatch.setattr(pump, "QUIET", 600)
+    monkeypatch.setattr(pump, "_SILENCE", -1)
+    monkeypatch.setattr(pump, "_pump", own := pump._Pump())
+    with opened(elf, loaded, "ring", "event", pumped=True) as stream:
+        for rows in (5, 10, 15):
+            produce(loaded, 5)
+            assert stream.wait_for(rows=rows, timeout=30)
+        with opened(elf, loaded, "perf", "event", pumped=True) as perf:
+            produce_perf(loaded, 0)
+            assert perf.wait_for(rows=5, timeout=30)
+        thread = own._thread
+        assert thread is not None
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 def test_an_error_while_draining_stops_that_stream_only(elf: BpfElf, loaded: LocalObject) -> None:

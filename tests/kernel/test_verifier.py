@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
+import bpfnb
 from bpfnb.compile import BpfElf, Source, compile
 from bpfnb.errors import BpfnbError, VerifierError
 from bpfnb.kernel.local import LocalBackend
@@ -684,3 +685,13 @@ def test_what_libbpf_refuses_itself_is_explained_from_its_messages(source: str, 
     found = diagnose(caught.value.log, elf, program="p")
     assert found.rejection == key
     assert shown in found.title
+
+
+def test_what_only_one_kind_of_code_can_be_made_for_is_still_refused_by_the_verifiers_words():
+    body = """    u32 zero = 0;
+    u64 *count = bpf_map_lookup_elem(&counts, &zero);
+    return __sync_val_compare_and_swap(count, 0, 1); // may be NULL
+"""
+    with pytest.raises(VerifierError) as caught:
+        bpfnb.load(raw_tp(body, HASH), name="refused")
+    assert caught.value.where.line == (HASH + raw_tp(body)).splitlines().index(body.splitlines()[2]) + 1

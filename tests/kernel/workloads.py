@@ -38,6 +38,14 @@ def getppid(n):
     for _ in range(n):
         os.getppid()
 
+def until(path, what):
+    # what(50), until there is a file; of how many
+    n = 0
+    while not os.path.exists(path):
+        what(50)
+        n += 50
+    return n
+
 def opens(path, n):
     for _ in range(n):
         os.close(os.open(path, os.O_RDONLY))
@@ -251,7 +259,7 @@ def left_over(held: dict[str, list[int]]) -> dict[str, list[int]]:
     return {kind: left for kind, numbers in held.items() if (left := ids.wait_gone(kind, numbers))}
 
 
-def await_true(condition: Callable[[], object], timeout: float = 10.0) -> None:
+def await_true(condition: Callable[[], object], timeout: float = 60.0) -> None:
     """Wait until *condition* holds."""
     done = threading.Event()
     for _ in range(int(timeout / 0.005)):

@@ -99,6 +99,42 @@ def test_options_of_a_cell_and_their_values():
     assert [c.text for c in found.candidates] == ["latency=", "events="]
 
 
+def test_places_of_functions_in_bccs_dialect():
+    body = "\nBPF_HASH(x, u32);\nstatic int no(int a) { return a; }\nint count(struct pt_regs *ctx) { return 0; }"
+    for line, expected in {
+        "%%bpf io --attach ": ["count="],
+        "%%bpf io --attach c": ["count="],
+        "%%bpf io --attach count=perf_e": ["count=perf_event"],
+        "%%bpf io --attach count=raw_tp/sched_swi": ["count=raw_tp/sched_switch"],
+        "%%bpf io --engine b": ["bcc"],
+        "%%bpf io --att": ["--attach"],
+    }.items():
+        found = complete(line + body, 0, len(line))
+        assert found is not None
+        assert [c.text for c in found.candidates] == expected, line
+    assert on_line("%bpf bcc o") == ["on", "off"]
+    assert on_line("%bpf bc") == ["bcc"]
+
+
+BCC = """%%bpf io
+BPF_HASH(counts, u32);
+BPF_TABLE("lru_hash", u32, u64, recent, 64);
+TRACEPOINT_PROBE(sched, sched_switch) {
+"""
+
+
+def test_bccs_dialect():
+    assert inside("TRACEPOINT_PROBE(sche", BCC) == ["sched"]
+    assert inside("TRACEPOINT_PROBE(sched, sched_switc", BCC) == ["sched_switch"]
+    assert inside("RAW_TRACEPOINT_PROBE(sched_switc", BCC) == ["sched_switch"]
+    assert inside("    u32 p = args->prev_p", BCC) == ["prev_pid", "prev_prio"]
+    assert inside("    counts.inc", BCC) == ["increment("]
+    assert inside("    recent.lookup_", BCC) == ["lookup_or_try_init("]
+    assert inside("    nobody.inc", BCC) == []
+    assert "BPF_HISTOGRAM(" in (inside("BPF_HIS", BCC) or [])
+    assert "BPF_HISTOGRAM(" not in (inside("BPF_HIS") or [])
+
+
 def test_python_is_left_to_ipython():
     assert on_line("print(x.") is None
     assert on_line("%timeit x") is None

@@ -391,6 +391,17 @@ def test_addresses_at_random_are_what_ipaddress_says(btf: Btf) -> None:
         assert [kind(text) for text in frame[name]] == wanted
 
 
+def test_an_address_of_either_family_is_written_as_its_own() -> None:
+    btf = btf_of("#include <bpfnb/annotations.h>\nstruct peer { ip_t a, b, c; } peer;")
+    layout = Layout.of(btf, btf.find("struct peer").id)
+    value = {"a": "10.1.2.3", "b": "fe80::1", "c": "::ffff:1234"}
+    assert layout.encode(value)[:16] == ipaddress.IPv6Address("::ffff:10.1.2.3").packed
+    frame = layout.frame(layout.decode(rows_of(layout, value)))
+    assert ipaddress.ip_address(frame["c"].iloc[0]) == ipaddress.IPv6Address("::ffff:1234")
+    assert frame[["a", "b"]].iloc[0].tolist() == ["10.1.2.3", "fe80::1"]
+    assert layout.decode_one(layout.encode(value))["a"] == "10.1.2.3"
+
+
 def test_system_calls_have_the_names_of_their_architecture() -> None:
     assert {n: syscall_names("x86_64")[n] for n in (0, 59, 110, 334, 424, 435)} == {
         0: "read", 59: "execve", 110: "getppid", 334: "rseq", 424: "pidfd_send_signal", 435: "clone3"

@@ -11,8 +11,8 @@ import pytest
 from bpfnb.magics.options import parse_cell
 from IPython.core.error import UsageError
 
-from bpfnb import cli
-from bpfnb.cli import HelpWanted, UsageProblem
+from bpfnb import cli, commandline
+from bpfnb.commandline import HelpWanted, UsageProblem
 from bpfnb.doctor import Report, Row
 from bpfnb.errors import UnknownName
 
@@ -56,6 +56,34 @@ def test_options_that_are_not_given_are_left_to_load():
     assert parse_cell("io --watchdog off").load["watchdog"] is None
 
 
+def test_places_of_functions_in_bccs_dialect():
+    parsed = parse_cell(
+        "io --engine bcc --attach count=uprobe/libc.so.6:strlen --attach count=tracepoint/a/b --attach s=perf_event"
+    )
+    assert parsed.load["engine"] == "bcc"
+    assert parsed.load["sections"] == {
+        "count": ["uprobe/libc.so.6:strlen", "tracepoint/a/b"],
+        "s": ["perf_event"],
+    }
+    assert parsed.load["attach"] is True
+    assert parse_cell("io --no-attach --attach s=xdp").load["attach"] is False
+
+
+@pytest.mark.parametrize(
+    ("attach", "said"),
+    [
+        ("cuont=perf_event", "no function 'cuont'; did you mean count?"),
+        ("count=perf_evnt", "no section 'perf_evnt'; the nearest that exists: perf_event"),
+    ],
+)
+def test_places_that_a_cell_cannot_have_are_usage_errors(shell, attach, said):
+    text = "BPF_HASH(x, u32);\nint count(struct pt_regs *ctx) { return 0; }"
+    with pytest.raises(UsageError) as caught:
+        shell.run_cell_magic("bpf", f"io --attach {attach}", text)
+    assert type(caught.value) is UsageError
+    assert said in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -73,6 +101,9 @@ def test_options_that_are_not_given_are_left_to_load():
         ("io --mode fast", "invalid choice: 'fast'"),
         ("io --watchdog much", "--watchdog 'much' must be a share"),
         ("io --option frequency=99", "must read PROGRAM:KEY=VALUE"),
+        ("io --attach count", "--attach 'count' must read FUNC=SECTION"),
+        ("io --attach =xdp", "--attach '=xdp' must read FUNC=SECTION"),
+        ("io --engine gcc", "invalid choice: 'gcc'"),
         ("io --offset start", "--offset must be a whole number"),
         ("io --set 'x=1", "no closing quotation"),
     ],
@@ -194,8 +225,8 @@ def test_the_module_is_the_command_and_survives_a_closed_pipe():
 def test_every_verb_has_help():
     for verbs, prog in ((cli.NOTEBOOK, "%bpf"), (cli.TERMINAL, "bpfnb")):
         for name, verb in verbs.items():
-            text = cli.help_text([name], verbs, prog)
+            text = commandline.help_text([name], verbs, prog)
             assert text.startswith(f"usage: {prog} {name}")
             assert verb.summary in " ".join(text.split())
     with pytest.raises(UsageProblem):
-        cli.help_text(["nothing"], cli.NOTEBOOK, "%bpf")
+        commandline.help_text(["nothing"], cli.NOTEBOOK, "%bpf")

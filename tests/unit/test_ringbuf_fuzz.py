@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from bpfnb.kernel.perfbuf import parse
 from bpfnb.kernel.ringbuf import BUSY, DISCARDED, take
-from bpfnb.kernel.split import library, split
+from bpfnb.kernel.split import address, library, pack_text, split, split_tailed
 
 RING = 1 << 14
 
@@ -183,13 +184,57 @@ def test_fields_of_the_run_at_the_head(
     fields = [(offset, size) for offset, size in fields if offset + size <= length]
     stride = (length + 15) & ~7
     room = (image.end - image.begin) // stride
-    got, cells = split(image.data, image.begin % RING, room, length, fields)
+    got, cells = split(address(image.data) + image.begin % RING, room, length, fields)
     same = [word == length for word in _heads(image, stride, room)]
     assert got == (same.index(False) if False in same else room)
     payloads = reference(image)[0][:got]
     assert [cell.tobytes() for cell in cells] == [
         b"".join(payload[offset : offset + size] for payload in payloads) for offset, size in fields
     ]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    start=st.integers(0, 4 * RING // 8),
+    length=st.sampled_from([0, 1, 8, 24, 65]),
+    records=st.lists(
+        st.tuples(st.integers(0, 300), st.sampled_from([0] * 60 + [BUSY, DISCARDED])), max_size=80
+    ),
+    torn=st.one_of(st.just(0), st.integers(0, 20)),
+    fields=st.lists(st.tuples(st.integers(0, 64), st.sampled_from([1, 2, 3, 4, 8, 16])), max_size=6),
+)
+def test_fields_and_what_is_behind_them(
+    start: int, length: int, records: list[tuple[int, int]], torn: int, fields: list[tuple[int, int]]
+) -> None:
+    assert library() is not None
+    image = build(start * 8, records, torn)
+    fields = [(offset, size) for offset, size in fields if offset + size <= length]
+    room = image.end - image.begin
+    rows, taken, cells, (offsets, tails) = split_tailed(
+        address(image.data) + start * 8 % RING, room, length, fields
+    )
+    expected, used = [], 0
+    for size, flag in records:
+        total = (size + 15) & ~7
+        if flag or size < length or used + total > room:
+            break
+        expected.append(image.data[(start * 8 + used) % RING + 8 :][:size].tobytes())
+        used += total
+    assert (rows, taken) == (len(expected), used)
+    assert [cell.tobytes() for cell in cells] == [
+        b"".join(payload[offset : offset + size] for payload in expected) for offset, size in fields
+    ]
+    behind = [tails[at:end].tobytes() for at, end in itertools.pairwise(offsets)]
+    assert behind == [payload[length:] for payload in expected]
+
+
+@given(
+    st.integers(1, 40).flatmap(lambda size: st.lists(st.binary(min_size=size, max_size=size), max_size=30))
+)
+def test_text_up_to_its_first_nul(cells: list[bytes]) -> None:
+    offsets, text = pack_text(np.array(cells, f"S{len(cells[0])}" if cells else "S1"))
+    found = [text[at:end].tobytes() for at, end in itertools.pairwise(offsets)]
+    assert found == [cell.split(b"\0")[0] for cell in cells]
 
 
 def _heads(image: Image, stride: int, count: int) -> list[int]:

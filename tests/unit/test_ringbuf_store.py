@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bpfnb.frames.lane import Lane
+from bpfnb.frames.live import LiveFrame
 from bpfnb.frames.store import Batch, Bound, Store
 from bpfnb.frames.union import union_frame
 
@@ -83,6 +84,20 @@ def test_it_is_a_list_that_forgets_its_head(plan: list) -> None:
     assert store.nbytes == kept_bytes
 
 
+def test_picked_rows_are_those_asked_for_as_far_as_they_are_kept() -> None:
+    store = Store(Bound(rows=700))
+    lanes = [0, 1, 1, 0, 0] * 200
+    for begin in range(0, 1000, 50):
+        add(store, lanes[begin : begin + 50])
+    wanted = np.array([5, 301, 302, 303, 499, 500, 747, 998, 999, 5000])
+    for index in (0, 1):
+        picked = store.pick(LANES[index], wanted)
+        values = [int.from_bytes(data.as_py(), "little") for b in picked for data in b.columns["data"]]
+        assert values == [n for n in wanted.tolist() if 300 <= n < 1000 and lanes[n] == index]
+        assert [n for b in picked for n in b.numbers().tolist()] == values
+    assert store.pick(LANES[0], np.empty(0, np.int64)) == []
+
+
 def test_bytes_bound_holds_for_raw_and_decoded_rows() -> None:
     store = Store(Bound(rows=None, nbytes=50_000))
     for turn in range(200):
@@ -121,3 +136,32 @@ def test_a_union_stands_in_the_order_of_arrival() -> None:
     assert [int.from_bytes(data, "little") for data in frame["data"]] == list(range(100))
     assert frame.columns.tolist() == ["type", "data"]
     assert frame["type"].tolist() == ["data", "other", "other", "data", "other"] * 20
+
+
+def test_a_live_frame_takes_scattered_rows_in_the_order_they_are_asked_for() -> None:
+    frame = LiveFrame("rows")
+    frame._store.bound = Bound(rows=900)
+    add(frame._store, [0, 1, 1, 0] * 250)
+    wanted = [950, 101, 102, 950, 3, 999, 1000]
+    taken = frame.take(wanted)
+    assert taken.index.tolist() == [950, 101, 102, 950, 999]
+    assert [int.from_bytes(data, "little") for data in taken["data"]] == [950, 101, 102, 950, 999]
+    assert taken["type"].tolist() == ["other", "other", "other", "other", "data"]
+    assert frame.take(wanted, ["type"]).columns.tolist() == ["type"]
+    assert len(frame.take([])) == 0
+    assert frame.numbers(0, 5000).tolist() == list(range(100, 1000))
+    assert frame.numbers(200, 203).tolist() == [200, 201, 202]
+    assert frame.numbers(5000, 6000).tolist() == []
+    frame._lanes = lambda: LANES[:1]  # as the frame of one kind of record has it
+    assert frame.numbers(0, 108).tolist() == [100, 103, 104, 107]
+
+
+def test_a_batch_of_one_length_is_followed_by_one_of_several():
+    store = Store(Bound())
+    raw = np.arange(3, dtype=np.uint64).view(np.uint8).reshape(-1, 8)
+    with store.lock:
+        store.add(LANES[0], Batch.of(0, raw, 0.0, 8))
+        store.add(LANES[0], Batch.of(3, raw, 0.0, np.array([8, 5, 7], np.uint32)))
+        store.total = 6
+    found = [data for batch in store.read(LANES[0], 0, 6) for data in batch.columns["data"].to_pylist()]
+    assert list(map(len, found)) == [8, 8, 8, 8, 5, 7]

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pictures import drawings
 
 from bpfnb.errors import UnknownName
 from bpfnb.views import Histogram, hist, humanize
+from bpfnb.views.histogram.flags import placed
 
 U64_MAX = 2**64 - 1
 any_numbers = st.one_of(
@@ -28,7 +30,7 @@ any_buckets = st.sampled_from(["log2", "linear", 1, 7, (0, 10, 100), (-5, 2.5, 1
 
 @given(any_numbers, any_buckets)
 def test_every_value_lies_in_exactly_the_bucket_that_counts_it(values, buckets):
-    h = hist(values, buckets=buckets)
+    h = Histogram.of(values, buckets)
     present = [v for v in values.tolist() if not (isinstance(v, float) and math.isnan(v))]
     assert h.total + h.missing == len(values)
     assert all(a < b for a, b in zip(h.edges, h.edges[1:], strict=False))
@@ -46,7 +48,7 @@ def test_every_value_lies_in_exactly_the_bucket_that_counts_it(values, buckets):
 
 @given(hnp.arrays(np.uint64, st.integers(1, 80)), st.sampled_from([50, 90, 99]))
 def test_percentiles_of_raw_values_are_values_that_occurred(values, percent):
-    value = hist(values).percentiles[""][percent]
+    value = Histogram.of(values).percentiles[""][percent]
     ordered = sorted(values.tolist())
     assert value == ordered[math.ceil(percent / 100 * len(ordered)) - 1]
 
@@ -184,7 +186,7 @@ def test_nothing_at_all_still_shows():
     h = hist(np.array([], np.uint64))
     assert h.total == 0
     assert "0 values" in h.text()
-    assert "<svg" in h._repr_html_()
+    assert len(drawings(h.html())) == 1
 
 
 def test_text_has_the_range_the_count_and_the_bar():
@@ -207,7 +209,7 @@ def test_the_plotly_figure_has_the_counts_and_ranges():
 def test_names_of_processes_are_escaped():
     frame = pd.DataFrame({"x": [1, 2], "comm": ["<script>", "a&b\x1b[31m"]})
     h = hist(frame, "x", by="comm")
-    assert "<script>" not in h._repr_html_()
+    assert "<script>" not in h.html()
     assert "\x1b" not in h.text()
     assert all("<script>" not in trace.name for trace in h.to_plotly().data)
 
@@ -232,3 +234,19 @@ def test_names_of_processes_are_escaped():
 )
 def test_humanize(value, unit, text):
     assert humanize(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    "lines", [(5.0, 10.0, 15.0), (380.0, 590.0, 597.0), (590.0, 595.0, 598.0), (300.0, 300.0, 340.0)]
+)
+def test_labels_of_percentiles_touch_neither_each_other_nor_lines(lines):
+    wide = 70.0
+    found = placed([(x, wide) for x in lines], 0.0, 600.0)
+    for (left, row), x in zip(found, lines, strict=True):
+        assert left >= 0
+        assert left + wide <= 600
+        assert left in (x + 4, x - 4 - wide)
+        for (other, above), line in zip(found, lines, strict=True):
+            if (other, above, line) != (left, row, x):
+                assert row != above or other + wide < left or left + wide < other
+            assert above < row or not left < line < left + wide

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from bpf_objects import btf_of
 
 from bpfnb.errors import ObjectClosed
 from bpfnb.views import Preformatted, Table, object_html, object_text
@@ -22,6 +23,18 @@ class Closed:
 
     def __getattr__(self, name: str) -> Any:
         raise ObjectClosed("closed")
+
+
+VARIABLES = btf_of("""
+#include <bpfnb/annotations.h>
+volatile us_t min_us = 50;
+volatile char comm[16] = "dd";
+const volatile unsigned int wanted = 7;
+""")
+
+
+def frame(kind: str, max_entries: int, **facts: Any) -> Any:
+    return SimpleNamespace(info=SimpleNamespace(kind=kind, max_entries=max_entries), lost=0, **facts)
 
 
 def fake(**changes: Any) -> Any:
@@ -45,14 +58,18 @@ def fake(**changes: Any) -> Any:
             "done": SimpleNamespace(section="tp_btf/block_rq_complete", attached=True),
             "idle": SimpleNamespace(section="iter/task", attached=False, needs=""),
         },
-        "streams": {"events": SimpleNamespace(rows=1000, total=123456, rate=1234.4, lost=0, fill=0.03)},
-        "maps": {
-            "lat": SimpleNamespace(info=SimpleNamespace(kind="hash", max_entries=10240), fill=0.25, lost=0),
-            "slots": SimpleNamespace(info=SimpleNamespace(kind="array", max_entries=64), fill=None, lost=0),
+        "streams": {
+            "events": SimpleNamespace(rows=1000, total=123456, rate=1234.4, lost=0, fill=0.03, counted=True)
         },
-        "vars": {"min_us": 50, "comm": "dd"},
+        "maps": {
+            "lat": frame("hash", 10240, fill=0.25, counted=True),
+            "slots": frame("array", 64, fill=None, counted=True),
+        },
+        "elf": SimpleNamespace(btf=VARIABLES),
+        "vars": {"min_us": 1500, "comm": "dd", "wanted": 7},
     }
-    return SimpleNamespace(**{**facts, **changes})
+    facts |= changes
+    return SimpleNamespace(**{"status": facts["state"], "origin": "", **facts})
 
 
 def rows_of(text: str) -> dict[str, list[str]]:
@@ -73,16 +90,24 @@ def test_the_text_panel_has_every_figure():
     assert rows["events"] == ["events", "1,000", "123,456", "1,234/s", "0", "3 %"]
     assert rows["lat"] == ["lat", "hash", "2,560", "10,240", "25 %", "0"]
     assert rows["slots"] == ["slots", "array", "-", "64", "-", "0"]
+    assert rows["min_us"] == ["min_us", "us_t", "1500 us = 1.5 ms"]
+    assert rows["comm"] == ["comm", "char[16]", "dd"]
+    assert rows["wanted"] == ["wanted", "unsigned int", "7", "const"]
 
 
 def test_losses_and_the_watchdog_stand_out_in_words():
-    streams = {"events": SimpleNamespace(rows=1, total=1, rate=0.0, lost=1234, fill=0.99)}
+    streams = {"events": SimpleNamespace(rows=1, total=1, rate=0.0, lost=1234, fill=0.99, counted=True)}
     obj = fake(state="stopped", note="stopped by the watchdog: 31 % of a CPU", streams=streams)
     assert "! stopped by the watchdog" in object_text(obj)
     assert rows_of(object_text(obj))["events"][4] == "! 1,234"
     html = object_html(obj)
     assert '<p class="b-note" role="status">stopped by the watchdog' in html
     assert '<span class="b-badge b-bad">1,234</span>' in html
+
+
+def test_losses_that_nobody_counts_are_not_said_to_be_none():
+    streams = {"events": SimpleNamespace(rows=1, total=1, rate=0.0, lost=0, fill=0.0, counted=False)}
+    assert rows_of(object_text(fake(streams=streams)))["events"][4] == "-"
 
 
 def test_a_closed_object_still_shows():
@@ -99,7 +124,7 @@ def test_nothing_untrusted_reaches_the_page():
         name=evil,
         note=evil + "\x1b]0;t\x07",
         programs={evil: SimpleNamespace(section=evil, attached=True)},
-        streams={evil: SimpleNamespace(rows=1, total=1, rate=0.0, lost=0, fill=0.0)},
+        streams={evil: SimpleNamespace(rows=1, total=1, rate=0.0, lost=0, fill=0.0, counted=False)},
     )
     html = object_html(obj)
     assert "<img" not in html
@@ -166,4 +191,4 @@ def test_lists_of_objects_maps_and_variables():
         ("lat", "io", "hash", 10240),
         ("slots", "io", "array", 64),
     ]
-    assert list(variable_table(fake())) == [("min_us", "50"), ("comm", "dd")]
+    assert list(variable_table(fake())) == [("min_us", "1500"), ("comm", "dd"), ("wanted", "7")]

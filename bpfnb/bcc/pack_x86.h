@@ -1,0 +1,3 @@
+/* What only x86-64 has. */
+#define __PAGE_OFFSET_BASE_L5 0xff11000000000000UL
+#define __PAGE_OFFSET_BASE_L4 0xffff888000000000UL

@@ -1,0 +1,61 @@
+"""How long functions of a program or library take: a histogram for each.
+
+``FUNCTION`` is ``BINARY:PATTERN``, or with ``pid`` a pattern over that process's program; several by commas. The frame
+has a row for each slot (``low`` to ``high``, ns) of each function, with the number of calls and their sum; ``totals`` a
+row for each function. The time is from call to return, waiting and the probes of what it calls included (a probe costs
+about a microsecond). Go's functions cannot be probed where they return. Linux 5.15.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from bpfnb.errors import BadValue
+from bpfnb.tools.distribution import Distribution
+from bpfnb.tools.places import OPTIONS, Places
+from bpfnb.tools.tool import Load
+
+
+class FuncLatency(Distribution):
+    family = "user space"
+    options = OPTIONS
+    groups = ("function",)
+
+    def __init__(self, *target: Any, **given: Any) -> None:
+        super().__init__(*target, **given)
+        self.places.attach(self.object, "returned", "called")
+
+    def prepare(self) -> Load:
+        super().prepare()
+        self.places = Places(self.given, self.filters)
+        self._left_out = self.places.left_out
+        if self.places.target.go:
+            raise BadValue(
+                "Go moves its stacks, so a probe where its functions return would crash the program"
+            )
+        return self.places.load()
+
+    def grouped(self, raw: pd.DataFrame) -> pd.DataFrame:
+        return self.places.named(raw)
+
+    def in_cell(self, text: str) -> str:
+        return self.places.in_cell(text)
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        return self.places.used
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Functions that the kernel cannot probe, each with the reason."""
+        return self._left_out
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "left_out": self._left_out}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        super().restore(state)
+        self._left_out = {str(name): str(why) for name, why in state["left_out"].items()}
