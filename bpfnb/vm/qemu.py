@@ -1,4 +1,4 @@
-"""qemu: the system's, or unpacked for this user; tried once with KVM."""
+"""qemu: the system's, or unpacked for this user; and whether it can use KVM."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import subprocess
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,10 @@ from bpfnb.compile.cache import cache_dir, identity, replace
 from bpfnb.errors import MissingDependency
 from bpfnb.vm import apt
 
-__all__ = ["Emulator", "accelerator", "emulator", "present"]
+__all__ = ["Emulator", "accelerator", "distrust_kvm", "emulator", "present"]
 
 _NAME = "qemu-system-x86_64"
 _PACKAGE = "qemu-system-x86"  # Debian's
-_KVM_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,55 +115,34 @@ def _missing(program: Path, folders: Sequence[Path]) -> set[str]:
 
 
 def accelerator() -> str:
-    """``kvm`` where a machine was seen to boot with it, else ``tcg``: tried once for each qemu, kernel and boot of the
-    host. A device node says nothing; inside containers and virtual machines it often cannot run anything.
+    """``kvm`` where it is there and no machine failed with it since the host booted, else ``tcg``.
+
+    A device node says little: inside containers and virtual machines KVM often runs nothing, or a firmware and no
+    kernel. So the first machine tries it, and where only emulation boots that is remembered (:func:`distrust_kvm`).
     """
     if chosen := os.environ.get("BPFNB_VM_ACCEL"):
         return chosen
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return "tcg"
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    key = f"{emulator().identity} {boot}"
-    memory = cache_dir() / "vm" / "accelerator.json"
-    with contextlib.suppress(OSError, ValueError):
-        known = json.loads(memory.read_text())
-        if known["key"] == key:
-            return str(known["accel"])
-    accel = "kvm" if _kvm_works() else "tcg"
+    with contextlib.suppress(OSError):
+        if _failed_with_kvm().read_text() == _host():
+            return "tcg"
+    return "kvm"
+
+
+def distrust_kvm() -> None:
+    """Emulate from now on: a machine that emulation boots did not boot with KVM."""
+    memory = _failed_with_kvm()
     memory.parent.mkdir(parents=True, exist_ok=True)
     with replace(memory) as temporary:
-        Path(temporary).write_text(json.dumps({"key": key, "accel": accel}))
-    return accel
+        Path(temporary).write_text(_host())
 
 
-def _kvm_works() -> bool:
-    """Whether a machine with KVM gets as far as its firmware's first word on the debug console."""
-    found = emulator()
-    command = [
-        *(
-            str(found.path),
-            *found.options,
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-no-reboot",
-        ),
-        *("-machine", "q35", "-accel", "kvm", "-cpu", "host", "-m", "64"),
-        *("-chardev", "stdio,id=said,signal=off", "-device", "isa-debugcon,iobase=0x402,chardev=said"),
-    ]
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=found.environment,
-    ) as process:
-        timer = threading.Timer(_KVM_SECONDS, process.kill)
-        timer.start()
-        try:
-            assert process.stdout is not None
-            return b"SeaBIOS" in process.stdout.readline() + process.stdout.readline()
-        finally:
-            timer.cancel()
-            process.kill()
+def _failed_with_kvm() -> Path:
+    return cache_dir() / "vm" / "kvm-failed"
+
+
+def _host() -> str:
+    """This qemu, and this boot of the host."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{emulator().identity} {boot}"

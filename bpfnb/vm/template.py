@@ -24,11 +24,12 @@ from bpfnb.vm.clock import same_rate, tsc_khz
 from bpfnb.vm.initramfs import initramfs
 from bpfnb.vm.kernels import Kernel
 from bpfnb.vm.process import BOOT_SECONDS, COMMAND_LINE, Limits, Machine, machine_options
-from bpfnb.vm.qemu import accelerator, emulator
+from bpfnb.vm.qemu import accelerator, distrust_kvm, emulator
 
 __all__ = ["started"]
 
 _KEPT = 8
+_KVM_SECONDS = 20.0  # in which a kernel boots with KVM, where it does: one tenth of that is usual
 
 
 def started(kernel: Kernel, *, memory: int, limits: Limits, shares: Sequence[Path] = ()) -> Machine:
@@ -38,16 +39,28 @@ def started(kernel: Kernel, *, memory: int, limits: Limits, shares: Sequence[Pat
 
     Raises GuestGone where the kernel does not boot.
     """
-    initrd, accel = initramfs(kernel, shares=bool(shares)), accelerator()
-    folder = _folder(kernel, initrd, memory, accel, len(shares))
-    options: dict[str, Any] = {"memory": memory, "accel": accel, "limits": limits, "shares": shares}
+    accel = accelerator()
+    options: dict[str, Any] = {"memory": memory, "limits": limits, "shares": shares}
+    if accel == "tcg" or os.environ.get("BPFNB_VM_ACCEL"):
+        return _started(kernel, accel, BOOT_SECONDS, options)
+    with contextlib.suppress(GuestGone):
+        return _started(kernel, accel, _KVM_SECONDS, options)
+    machine = _started(kernel, "tcg", BOOT_SECONDS, options)
+    distrust_kvm()  # not where the kernel itself is what does not boot
+    return machine
+
+
+def _started(kernel: Kernel, accel: str, seconds: float, options: dict[str, Any]) -> Machine:
+    initrd = initramfs(kernel, shares=bool(options["shares"]))
+    folder = _folder(kernel, initrd, options["memory"], accel, len(options["shares"]))
+    options = options | {"accel": accel}
     with _held(folder):
         if _of_this_machine(folder):
             os.utime(folder)
             with contextlib.suppress(GuestGone):
-                return _resumed(folder, kernel, initrd, options)
+                return _resumed(folder, kernel, initrd, seconds, options)
         shutil.rmtree(folder, ignore_errors=True)  # damaged, or another machine's: once more
-        return _booted(folder, kernel, initrd, options)
+        return _booted(folder, kernel, initrd, seconds, options)
 
 
 def _folder(kernel: Kernel, initrd: Path, memory: int, accel: str, shares: int) -> Path:
@@ -84,18 +97,18 @@ def _held(folder: Path) -> Iterator[None]:
         yield
 
 
-def _resumed(folder: Path, kernel: Kernel, initrd: Path, options: dict[str, Any]) -> Machine:
+def _resumed(folder: Path, kernel: Kernel, initrd: Path, seconds: float, options: dict[str, Any]) -> Machine:
     machine = Machine(kernel.vmlinux, initrd, ram=folder / "ram", incoming=True, **options)
     try:
         machine.restore(folder / "state")
-        machine.channel.wait_ready(BOOT_SECONDS)
+        machine.channel.wait_ready(seconds)
     except BaseException:
         machine.stop()
         raise
     return machine
 
 
-def _booted(folder: Path, kernel: Kernel, initrd: Path, options: dict[str, Any]) -> Machine:
+def _booted(folder: Path, kernel: Kernel, initrd: Path, seconds: float, options: dict[str, Any]) -> Machine:
     """Boot, and keep what the machine was when its agent first answered. It goes on from there itself.
 
     Its memory is no file's while it boots: a file system takes note of every page that is first written to.
@@ -109,7 +122,7 @@ def _booted(folder: Path, kernel: Kernel, initrd: Path, options: dict[str, Any])
         ram = Path(f"/proc/self/fd/{memory}")
         machine = Machine(kernel.vmlinux, initrd, ram=ram, ram_fd=memory, template=True, **options)
         try:
-            machine.channel.wait_ready(BOOT_SECONDS)
+            machine.channel.wait_ready(seconds)
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as scratch:
                 machine.save(Path(scratch) / "state")
                 _copy(memory, size, Path(scratch) / "ram")

@@ -20,7 +20,7 @@ import bpfnb
 import bpfnb.vm
 from bpfnb.compile.cache import cache_dir
 from bpfnb.errors import MissingDependency
-from bpfnb.vm import channel, command, initramfs, kernels, qemu, template
+from bpfnb.vm import channel, command, initramfs, kernels, process, qemu, template
 
 GETPGID = """
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); __type(value, u64); } events SEC(".maps");
@@ -264,6 +264,51 @@ def test_a_snapshot_is_of_one_qemu_kernel_and_agent(tmp_path, monkeypatch):
     found.append(of(kernels.Kernel(kernel.release, own)))
     assert len(set(found)) == 4
     assert of() == found[0]
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """A cache with the packages and kernels of the usual one, and nothing else."""
+    (tmp_path / "vm").mkdir()
+    for shared in ("packages", "kernels"):
+        (tmp_path / "vm" / shared).symlink_to(cache_dir() / "vm" / shared)
+    monkeypatch.setenv("BPFNB_CACHE", str(tmp_path))
+    monkeypatch.delenv("BPFNB_VM_ACCEL", raising=False)
+    return tmp_path
+
+
+@pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="no /dev/kvm that may be opened")
+def test_where_kvm_boots_nothing_guests_are_emulated(own_cache, monkeypatch):
+    """It is tried by the first machine only; by the next one after the host's restart, and with another qemu."""
+    tried = own_cache / "tried"
+    program = own_cache / "qemu-system-x86_64"
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *"-accel kvm"*) echo >>{tried}; exit 1; esac\nexec {qemu.emulator().path} "$@"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(qemu, "emulator", lambda: qemu.Emulator(program))
+    monkeypatch.setattr(template, "emulator", qemu.emulator)
+    monkeypatch.setattr(process, "emulator", qemu.emulator)
+    for _ in range(2):
+        with bpfnb.vm.start("6.12") as vm:
+            assert vm.run("echo emulated").stdout == "emulated\n"
+        assert len(tried.read_text().split("\n")) == 2
+        assert qemu.accelerator() == "tcg"
+    monkeypatch.setattr(qemu, "_host", lambda: "another boot")
+    assert qemu.accelerator() == "kvm"
+
+
+def test_a_kernel_that_boots_with_nothing_does_not_forbid_kvm(own_cache, monkeypatch):
+    program = own_cache / "qemu-system-x86_64"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    before = qemu.accelerator()
+    for module in (qemu, template, process):
+        monkeypatch.setattr(module, "emulator", lambda: qemu.Emulator(program))
+    with pytest.raises(bpfnb.vm.GuestGone, match="qemu has ended"):
+        bpfnb.vm.start("6.12")
+    assert qemu.accelerator() == before
+    assert not bpfnb.vm.machines
 
 
 def template_of(vm: bpfnb.vm.Vm) -> Path:

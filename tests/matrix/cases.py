@@ -164,8 +164,13 @@ def calls(*names: str) -> Callable[[Vm], None]:
         memory = vm._remote.call("calloc", 1, 64).value
         for name in names:
             vm._remote.call(name, memory)
+        vm._remote.call("free", memory)
 
     return work
+
+
+def allocates(vm: Vm) -> None:
+    vm._remote.call("free", vm._remote.call("malloc", 64).value)
 
 
 def fails_to_wait(vm: Vm) -> None:
@@ -186,8 +191,8 @@ HOW: dict[str, tuple[dict[str, object], Work]] = {
     "futex": ({}, fails_to_wait),
     "kmsg": ({}, "echo hello >/dev/kmsg"),
     "listening": ({}, LISTENS),
-    "mallocs": ({}, calls("malloc")),
-    "memleak": ({}, calls("malloc")),
+    "mallocs": ({}, allocates),
+    "memleak": ({}, allocates),
     "mounts": ({}, "mount -t tmpfs none /mnt; umount /mnt"),
     "mutexes": ({}, calls(*_MUTEX)),
     "netmap": ({}, TCP),
