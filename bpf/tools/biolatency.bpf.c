@@ -6,7 +6,7 @@
 
 const volatile bool queued DESCRIPTION("with the time that they waited before the disk had them") = false;
 
-struct which {
+struct biolatency_which {
 	u32 dev;
 	u32 type;
 	u32 flags;
@@ -14,7 +14,8 @@ struct which {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 16384); __type(key, struct which); __type(value, struct bpfnb_sum);
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 16384);
+	__type(key, struct biolatency_which); __type(value, struct bpfnb_sum);
 } slots SEC(".maps");
 
 /* The kernel's numbers of flags change with its versions. Here: bits from 0 on. */
@@ -38,7 +39,7 @@ SEC("tp_btf/block_rq_complete")
 int BPF_PROG(completed, struct request *rq, int error, unsigned int bytes)
 {
 	struct bpfnb_io *io = bpfnb_ended(rq, bytes);
-	struct which which = {};
+	struct biolatency_which which = {};
 	u64 ns;
 
 	if (!io)

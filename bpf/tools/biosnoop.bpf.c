@@ -3,7 +3,7 @@
 #include <bpfnb/filter.h>
 #include <bpfnb/disk.h>
 
-struct io {
+struct biosnoop_io {
 	ktime_ns_t time DESCRIPTION("when it was complete");
 	cgroup_id_t cgroup_id HIDDEN;
 	u64 sector DESCRIPTION("of 512 bytes, from the disk's beginning");
@@ -23,7 +23,7 @@ SEC("tp_btf/block_rq_complete")
 int BPF_PROG(completed, struct request *rq, int error, unsigned int bytes)
 {
 	struct bpfnb_io *io = bpfnb_ended(rq, bytes);
-	struct io *e;
+	struct biosnoop_io *e;
 
 	if (!io)
 		return 0;

@@ -3,14 +3,14 @@
 #include <bpfnb/filter.h>
 #include <bpfnb/disk.h>
 
-struct who {
+struct biotop_who {
 	u32 pid;
 	u32 dev;
 	u32 type;
 	char comm[16];
 };
 
-struct sum {
+struct biotop_sum {
 	u64 io DESCRIPTION("requests");
 	bytes_t bytes;
 	ns_t time DESCRIPTION("of the disk, for all of them");
@@ -18,15 +18,16 @@ struct sum {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16384); __type(key, struct who); __type(value, struct sum);
+	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16384);
+	__type(key, struct biotop_who); __type(value, struct biotop_sum);
 } counts SEC(".maps");
 
 SEC("tp_btf/block_rq_complete")
 int BPF_PROG(completed, struct request *rq, int error, unsigned int bytes)
 {
 	struct bpfnb_io *io = bpfnb_ended(rq, bytes);
-	struct sum first = {}, *sum;
-	struct who who = {};
+	struct biotop_sum first = {}, *sum;
+	struct biotop_who who = {};
 
 	if (!io)
 		return 0;

@@ -3,28 +3,29 @@
 #include <bpfnb/filter.h>
 #include <bpfnb/disk.h>
 
-struct which {
+struct bitesize_which {
 	char comm[16];
 	u32 pid;
 	u32 type;
 	u32 slot;
 };
 
-struct sum {
+struct bitesize_sum {
 	u64 count;
 	bytes_t total;
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 16384); __type(key, struct which); __type(value, struct sum);
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 16384);
+	__type(key, struct bitesize_which); __type(value, struct bitesize_sum);
 } slots SEC(".maps");
 
 SEC("tp_btf/block_rq_complete")
 int BPF_PROG(completed, struct request *rq, int error, unsigned int bytes)
 {
 	struct bpfnb_io *io = bpfnb_ended(rq, bytes);
-	struct sum first = {1, 0}, *sum;
-	struct which which = {};
+	struct bitesize_sum first = {1, 0}, *sum;
+	struct bitesize_which which = {};
 
 	if (!io)
 		return 0;

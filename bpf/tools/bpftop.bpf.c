@@ -5,14 +5,14 @@
 
 #define ANON_INODE_FS_MAGIC 0x09041934 /* include/uapi/linux/magic.h */
 
-struct holder {
+struct bpftop_holder {
 	u32 pid DESCRIPTION("the first process that has it open");
 	u32 processes DESCRIPTION("how many have");
 	char comm[16];
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16384); __type(key, u32); __type(value, struct holder);
+	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16384); __type(key, u32); __type(value, struct bpftop_holder);
 } holders SEC(".maps");
 
 SEC("iter/task_file") int find_holders(struct bpf_iter__task_file *ctx)
@@ -20,7 +20,7 @@ SEC("iter/task_file") int find_holders(struct bpf_iter__task_file *ctx)
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 	struct bpf_prog *program;
-	struct holder *known, first = {};
+	struct bpftop_holder *known, first = {};
 	char kind[9];
 	u32 id;
 

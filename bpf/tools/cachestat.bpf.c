@@ -6,12 +6,12 @@
 
 const volatile u32 page_shift DESCRIPTION("the power of two that a page has") = 12;
 
-struct user {
+struct cachestat_user {
 	u32 pid;
 	char comm[16];
 };
 
-struct pages {
+struct cachestat_pages {
 	u64 accesses UNIT(pages) DESCRIPTION("pages that read() and page faults asked for");
 	u64 misses UNIT(pages) DESCRIPTION("pages that were brought in, those read ahead too");
 	u64 written UNIT(pages) DESCRIPTION("pages that write() added");
@@ -19,27 +19,28 @@ struct pages {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16384);
-	__type(key, struct user); __type(value, struct pages);
+	__type(key, struct cachestat_user); __type(value, struct cachestat_pages);
 } counts SEC(".maps");
 
-enum who { together }; /* who pass the filters */
+enum cachestat_who { together }; /* who pass the filters */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, enum who); __type(value, struct pages);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1);
+	__type(key, enum cachestat_who); __type(value, struct cachestat_pages);
 } totals SEC(".maps");
 
 #define ADD(pages, what, count)                                            \
 	({                                                                 \
-		enum who who = together;                                        \
-		struct pages *sum = bpf_map_lookup_elem(&totals, &who);    \
+		enum cachestat_who who = together;                                        \
+		struct cachestat_pages *sum = bpf_map_lookup_elem(&totals, &who);    \
 		__sync_fetch_and_add(&(pages)->what, count);               \
 		if (sum)                                                   \
 			sum->what += count;                                \
 	})
 
-static struct pages *pages_of_current(void)
+static struct cachestat_pages *pages_of_current(void)
 {
-	struct user key = {.pid = bpf_get_current_pid_tgid() >> 32};
-	struct pages *pages, none = {};
+	struct cachestat_user key = {.pid = bpf_get_current_pid_tgid() >> 32};
+	struct cachestat_pages *pages, none = {};
 
 	if (!bpfnb_wanted())
 		return NULL;
@@ -73,7 +74,7 @@ static bool writes(void)
 SEC("tracepoint/filemap/mm_filemap_add_to_page_cache")
 int added(struct trace_event_raw_mm_filemap_op_page_cache *ctx)
 {
-	struct pages *pages = pages_of_current();
+	struct cachestat_pages *pages = pages_of_current();
 	u64 count = bpf_core_field_exists(ctx->order) ? 1ULL << ctx->order : 1;
 
 	if (!pages)
@@ -87,18 +88,19 @@ int added(struct trace_event_raw_mm_filemap_op_page_cache *ctx)
 
 #if !defined(BY_FUNCTION) && !defined(MISSES_ONLY)
 /* A read that goes on is told of again, from where it has come to: the end is the same. */
-struct read {
+struct cachestat_read {
 	u64 mapping, from, upto;
 };
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 10240); __type(key, u64); __type(value, struct read);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 10240);
+	__type(key, u64); __type(value, struct cachestat_read);
 } reads SEC(".maps");
 
 SEC("tp_btf/mm_filemap_get_pages") int BPF_PROG(was_read, struct address_space *mapping, u64 from, u64 upto)
 {
 	u64 thread = bpf_get_current_pid_tgid(), last = BPF_CORE_READ(mapping, host, i_size);
-	struct read read = {(u64)mapping, from, upto}, *before;
-	struct pages *pages = pages_of_current();
+	struct cachestat_read read = {(u64)mapping, from, upto}, *before;
+	struct cachestat_pages *pages = pages_of_current();
 	bool more;
 
 	if (!pages)
@@ -115,7 +117,7 @@ SEC("tp_btf/mm_filemap_get_pages") int BPF_PROG(was_read, struct address_space *
 
 SEC("tp_btf/mm_filemap_fault") int BPF_PROG(was_touched, struct address_space *mapping)
 {
-	struct pages *pages = pages_of_current();
+	struct cachestat_pages *pages = pages_of_current();
 
 	if (pages)
 		ADD(pages, accesses, 1);
@@ -125,7 +127,7 @@ SEC("tp_btf/mm_filemap_fault") int BPF_PROG(was_touched, struct address_space *m
 SEC("fentry/folio_mark_accessed") int BPF_PROG(accessed, struct folio *folio)
 {
 	u64 mapping = (u64)BPF_CORE_READ(folio, mapping);
-	struct pages *pages;
+	struct cachestat_pages *pages;
 
 	if (!mapping || mapping & 3 || writes()) /* no file's */
 		return 0;

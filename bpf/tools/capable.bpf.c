@@ -7,7 +7,7 @@ const volatile bool denied DESCRIPTION("only checks that failed") = false;
 const volatile bool unique DESCRIPTION("each process, capability and answer once") = false;
 
 /* include/uapi/linux/capability.h, which are macros: BTF does not have them. */
-enum capability {
+enum capable_capability {
 	CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, CAP_KILL, CAP_SETGID, CAP_SETUID,
 	CAP_SETPCAP, CAP_LINUX_IMMUTABLE, CAP_NET_BIND_SERVICE, CAP_NET_BROADCAST, CAP_NET_ADMIN, CAP_NET_RAW,
 	CAP_IPC_LOCK, CAP_IPC_OWNER, CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_CHROOT, CAP_SYS_PTRACE, CAP_SYS_PACCT,
@@ -16,13 +16,13 @@ enum capability {
 	CAP_WAKE_ALARM, CAP_BLOCK_SUSPEND, CAP_AUDIT_READ, CAP_PERFMON, CAP_BPF, CAP_CHECKPOINT_RESTORE,
 };
 
-struct check {
+struct capable_check {
 	ktime_ns_t time;
 	cgroup_id_t cgroup_id HIDDEN;
 	u32 pid;
 	u32 tid;
 	u32 uid;
-	enum capability cap;
+	enum capable_capability cap;
 	errno_t ret DESCRIPTION("0: it has the capability");
 	u32 userns DESCRIPTION("the user namespace that was asked about, by inode");
 	char comm[16];
@@ -30,15 +30,16 @@ struct check {
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } events SEC(".maps");
 
-struct answer { u32 pid; u16 cap, ok; };
+struct capable_answer { u32 pid; u16 cap, ok; };
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 65536); __type(key, struct answer); __type(value, u8);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 65536);
+	__type(key, struct capable_answer); __type(value, u8);
 } told SEC(".maps");
 
 static int note(struct user_namespace *target, int cap, int ret)
 {
-	struct answer answer = {.pid = bpf_get_current_pid_tgid() >> 32, .cap = cap, .ok = !ret};
-	struct check *e;
+	struct capable_answer answer = {.pid = bpf_get_current_pid_tgid() >> 32, .cap = cap, .ok = !ret};
+	struct capable_check *e;
 	u8 yes = 1;
 
 	if ((denied && !ret) || !bpfnb_wanted())

@@ -8,9 +8,10 @@
 const volatile bool off DESCRIPTION("time away from the CPU, not on it") = false;
 
 /* A CPU runs one task at a time: what it runs, and since when. */
-struct slice { u64 since; u32 tid; };
+struct cpudist_slice { u64 since; u32 tid; };
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct slice);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1);
+	__type(key, u32); __type(value, struct cpudist_slice);
 } running SEC(".maps");
 
 struct {
@@ -20,7 +21,7 @@ struct {
 static void time_on(struct task_struct *prev, struct task_struct *next, u64 now)
 {
 	u32 zero = 0;
-	struct slice *slice = bpf_map_lookup_elem(&running, &zero);
+	struct cpudist_slice *slice = bpf_map_lookup_elem(&running, &zero);
 
 	if (!slice)
 		return;

@@ -2,7 +2,7 @@
 /* CPU frequencies: each change, as the driver was asked for it. */
 #include <bpfnb/filter.h>
 
-struct change {
+struct cpufreq_change {
 	ktime_ns_t time;
 	u32 cpu;
 	u64 frequency UNIT(Hz);
@@ -12,7 +12,7 @@ struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } eve
 
 SEC("tp_btf/cpu_frequency") int BPF_PROG(changed, u32 khz, u32 cpu)
 {
-	struct change *e;
+	struct cpufreq_change *e;
 
 	if (!bpfnb_wanted())
 		return 0;

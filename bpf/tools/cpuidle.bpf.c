@@ -7,22 +7,23 @@
 
 const volatile bool dist DESCRIPTION("how the times are spread") = false;
 
-struct rest { u32 cpu; u32 state; u32 slot; };
+struct cpuidle_rest { u32 cpu; u32 state; u32 slot; };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 16384);
-	__type(key, struct rest); __type(value, struct bpfnb_sum);
+	__type(key, struct cpuidle_rest); __type(value, struct bpfnb_sum);
 } slots SEC(".maps");
 
-struct idle { u64 since; u32 state; };
+struct cpuidle_idle { u64 since; u32 state; };
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct idle);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1);
+	__type(key, u32); __type(value, struct cpuidle_idle);
 } since SEC(".maps");
 
 SEC("tp_btf/cpu_idle") int BPF_PROG(idle, u32 state, u32 cpu)
 {
 	u32 zero = 0;
-	struct idle *now = bpf_map_lookup_elem(&since, &zero);
-	struct rest rest = {.cpu = cpu};
+	struct cpuidle_idle *now = bpf_map_lookup_elem(&since, &zero);
+	struct cpuidle_rest rest = {.cpu = cpu};
 	u64 ns;
 
 	if (!now)

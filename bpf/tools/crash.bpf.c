@@ -32,7 +32,7 @@ struct crash {
 	u64 stack[FRAMES];
 };
 
-struct mapped_file {
+struct crash_mapped_file {
 	u64 started;
 	u64 begin, end, offset, inode;
 	u32 pid;
@@ -49,9 +49,9 @@ struct {
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } events SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } mappings SEC(".maps");
 
-struct found { struct file *file; u64 begin, end, offset; };
+struct crash_found { struct file *file; u64 begin, end, offset; };
 
-static long mapped(struct task_struct *task, struct vm_area_struct *vma, struct found *found)
+static long mapped(struct task_struct *task, struct vm_area_struct *vma, struct crash_found *found)
 {
 	found->file = vma->vm_file;
 	found->begin = vma->vm_start;
@@ -60,9 +60,9 @@ static long mapped(struct task_struct *task, struct vm_area_struct *vma, struct 
 	return 0;
 }
 
-static void note(struct crash *crash, struct found *found)
+static void note(struct crash *crash, struct crash_found *found)
 {
-	struct mapped_file *noted = bpf_ringbuf_reserve(&mappings, sizeof(*noted), 0);
+	struct crash_mapped_file *noted = bpf_ringbuf_reserve(&mappings, sizeof(*noted), 0);
 	struct file *file = found->file;
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
 
@@ -79,14 +79,14 @@ static void note(struct crash *crash, struct found *found)
 	bpf_ringbuf_submit(noted, 0);
 }
 
-struct look {
+struct crash_look {
 	struct crash *crash;
 	u64 begin, end; /* of the mapping that was noted last: most frames lie where the one before does */
 };
 
-static long look_at(u64 index, struct look *look)
+static long look_at(u64 index, struct crash_look *look)
 {
-	struct found found = {};
+	struct crash_found found = {};
 	u64 address;
 
 	if (index >= FRAMES)
@@ -108,7 +108,7 @@ SEC("tp_btf/signal_deliver")
 int BPF_PROG(delivered, int sig, struct kernel_siginfo *info, struct k_sigaction *action)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct look look = {};
+	struct crash_look look = {};
 	struct crash *crash;
 	u64 known;
 

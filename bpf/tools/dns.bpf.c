@@ -14,9 +14,9 @@ const volatile u16 port DESCRIPTION("where servers listen") = 53;
 const volatile bool servers DESCRIPTION("also as servers here see them") = false;
 const volatile bool failed DESCRIPTION("only those that found nothing") = false;
 
-enum role { client = 1, server };
+enum dns_role { client = 1, server };
 
-struct lookup {
+struct dns_lookup {
 	ktime_ns_t time DESCRIPTION("when the answer came");
 	ns_t latency DESCRIPTION("since it was first asked");
 	cgroup_id_t cgroup_id HIDDEN;
@@ -28,7 +28,7 @@ struct lookup {
 	u16 answers DESCRIPTION("records in the answer");
 	u16 id DESCRIPTION("the number that question and answer share");
 	u32 size UNIT(bytes) DESCRIPTION("of the answer");
-	enum role role DESCRIPTION("of the process");
+	enum dns_role role DESCRIPTION("of the process");
 	ip_t server DESCRIPTION("the server's address; at a server, the client's");
 	ip_t address DESCRIPTION("the first address that was found");
 	char comm[16];
@@ -37,36 +37,36 @@ struct lookup {
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 21); } events SEC(".maps");
 
-struct key_of_question {
+struct dns_key_of_question {
 	u64 socket;
 	u8 peer[16];
 	u16 port, id;
 	u32 role;
 };
-struct question {
+struct dns_question {
 	ktime_ns_t asked;
 	cgroup_id_t cgroup_id HIDDEN;
 	u32 pid;
 	u32 tries;
 	u32 uid;
 	u16 type;
-	enum role role;
+	enum dns_role role;
 	ip_t server;
 	char comm[16];
 	char name[256] SENSITIVE;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 10240);
-	__type(key, struct key_of_question); __type(value, struct question);
+	__type(key, struct dns_key_of_question); __type(value, struct dns_question);
 } questions SEC(".maps");
 
-struct room { u32 until; u8 name[LONGEST + 1]; struct question question; };
+struct dns_room { u32 until; u8 name[LONGEST + 1]; struct dns_question question; };
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct room);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct dns_room);
 } scratch SEC(".maps");
 
 /* The name at `at` as text, dots for the lengths of its labels; how many bytes it takes in the packet, 0: no name. */
-static __always_inline u32 read_name(struct __sk_buff *skb, u32 at, struct room *room)
+static __always_inline u32 read_name(struct __sk_buff *skb, u32 at, struct dns_room *room)
 {
 	/* In memory, of whose contents the verifier knows nothing: it would follow every length of every label. */
 	volatile u32 *until = &room->until;
@@ -100,7 +100,7 @@ static __always_inline u32 read_name(struct __sk_buff *skb, u32 at, struct room 
 }
 
 /* Numbers come again, also that of a question which nobody answered. */
-static __always_inline bool same(const struct question *a, const struct question *b)
+static __always_inline bool same(const struct dns_question *a, const struct dns_question *b)
 {
 	const u64 *left = (const u64 *)a->name, *right = (const u64 *)b->name;
 
@@ -137,12 +137,12 @@ static __always_inline void read_address(struct __sk_buff *skb, u32 at, u16 answ
 static __always_inline void look(struct __sk_buff *skb, bool out)
 {
 	struct { u16 id, flags, questions, answers, authorities, more; } header;
-	struct key_of_question key = {};
-	struct question *question;
-	struct packet packet;
-	struct owner *owner;
-	struct lookup *e;
-	struct room *room;
+	struct dns_key_of_question key = {};
+	struct dns_question *question;
+	struct bpfnb_packet packet;
+	struct bpfnb_owner *owner;
+	struct dns_lookup *e;
+	struct dns_room *room;
 	u32 zero = 0, taken;
 	bool response;
 	u16 words[2];
@@ -171,7 +171,7 @@ static __always_inline void look(struct __sk_buff *skb, bool out)
 		return;
 	question = bpf_map_lookup_elem(&questions, &key);
 	if (!response) {
-		struct question *q = &room->question;
+		struct dns_question *q = &room->question;
 
 		__builtin_memset(q, 0, sizeof(*q));
 		taken = read_name(skb, packet.payload_at + HEADER, room);

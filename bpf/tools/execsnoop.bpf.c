@@ -16,7 +16,7 @@ const volatile u32 max_bytes RANGE(1, 16384) DESCRIPTION("bytes of arguments to 
 const volatile bool failed DESCRIPTION("also programs that could not be started") = false;
 const volatile u32 ppid DESCRIPTION("only children of this process; 0: all") = 0;
 
-struct exec {
+struct execsnoop_exec {
 	ktime_ns_t time;
 	cgroup_id_t cgroup_id HIDDEN;
 	u32 pid;
@@ -30,21 +30,23 @@ struct exec {
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4 << 20); } events SEC(".maps");
 
-struct room { char bytes[sizeof(struct exec) + LONGEST + ONE]; };
+struct execsnoop_room { char bytes[sizeof(struct execsnoop_exec) + LONGEST + ONE]; };
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct room);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1);
+	__type(key, u32); __type(value, struct execsnoop_room);
 } scratch SEC(".maps");
 
-struct call { const char *path; const char *const *argv; };
+struct execsnoop_call { const char *path; const char *const *argv; };
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 10240); __type(key, u64); __type(value, struct call);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 10240);
+	__type(key, u64); __type(value, struct execsnoop_call);
 } calls SEC(".maps");
 
-static struct exec *begin(int ret)
+static struct execsnoop_exec *begin(int ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	u32 zero = 0, parent = BPF_CORE_READ(task, real_parent, tgid);
-	struct exec *e;
+	struct execsnoop_exec *e;
 
 	if (!bpfnb_wanted() || (ppid && parent != ppid))
 		return NULL;
@@ -73,7 +75,7 @@ static void dots(char *path)
 
 /* `size` bytes of arguments, a NUL behind each, which frames show as spaces; `cut`: there were more. Verifiers before
  * Linux 6.8 do not see that a size that is not 0 stays in its bounds when it is one less. */
-static void submit(struct exec *e, u32 size, bool cut)
+static void submit(struct execsnoop_exec *e, u32 size, bool cut)
 {
 	if (size > LONGEST)
 		size = LONGEST;
@@ -97,7 +99,7 @@ static void submit(struct exec *e, u32 size, bool cut)
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(executed, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
-	struct exec *e = begin(0);
+	struct execsnoop_exec *e = begin(0);
 	char beyond = 0;
 	u64 start, size;
 	bool cut;
@@ -126,7 +128,7 @@ int BPF_PROG(executed, struct task_struct *task, pid_t old_pid, struct linux_bin
 __noinline int one(u64 argument, u32 size)
 {
 	u32 zero = 0;
-	struct exec *e = bpf_map_lookup_elem(&scratch, &zero);
+	struct execsnoop_exec *e = bpf_map_lookup_elem(&scratch, &zero);
 	char beyond = 0;
 	long got;
 
@@ -143,7 +145,7 @@ __noinline int one(u64 argument, u32 size)
 static int called(const char *path, const char *const *argv)
 {
 	u64 thread = bpf_get_current_pid_tgid();
-	struct call call = {path, argv};
+	struct execsnoop_call call = {path, argv};
 
 	if (failed)
 		bpf_map_update_elem(&calls, &thread, &call, BPF_ANY);
@@ -153,8 +155,8 @@ static int called(const char *path, const char *const *argv)
 static int returned(long ret)
 {
 	u64 thread = bpf_get_current_pid_tgid();
-	struct call *call;
-	struct exec *e;
+	struct execsnoop_call *call;
+	struct execsnoop_exec *e;
 	u32 size = 0;
 	bool cut = false;
 

@@ -9,7 +9,7 @@
 const volatile bool threads DESCRIPTION("each thread by itself") = false;
 const volatile bool failed DESCRIPTION("only what ended with a code other than 0, or by a signal") = false;
 
-struct exit {
+struct exitsnoop_exit {
 	ktime_ns_t time;
 	ns_t duration DESCRIPTION("since it was started; of a thread, since that was");
 	cgroup_id_t cgroup_id HIDDEN;
@@ -26,15 +26,16 @@ struct exit {
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } events SEC(".maps");
 
 /* Processes whose end was told. */
-struct process { u64 start; u32 pid; };
+struct exitsnoop_process { u64 start; u32 pid; };
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 10240); __type(key, struct process); __type(value, u8);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 10240);
+	__type(key, struct exitsnoop_process); __type(value, u8);
 } over SEC(".maps");
 
 /* Threads that end at the same time may all find that none is left: the first of them speaks for the process. */
 static bool first_of(struct task_struct *leader)
 {
-	struct process process = {};
+	struct exitsnoop_process process = {};
 	u8 one = 1;
 
 	process.start = leader->start_time;
@@ -46,7 +47,7 @@ SEC("tp_btf/sched_process_exit") int BPF_PROG(ended, struct task_struct *task)
 {
 	struct signal_struct *process = task->signal;
 	struct task_struct *of;
-	struct exit *e;
+	struct exitsnoop_exit *e;
 	bool last;
 	int code;
 

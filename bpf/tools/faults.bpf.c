@@ -8,18 +8,18 @@
 #define FETCH (1 << 4)
 
 /* exceptions:page_fault_user and page_fault_kernel: their struct has another name before Linux 6.14. */
-struct page_fault {
+struct faults_page_fault {
 	struct trace_entry entry;
 	unsigned long address, ip, error_code;
 };
 
-struct toucher {
+struct faults_toucher {
 	u32 pid;
 	stack_id_t user_stack;
 	char comm[16];
 };
 
-struct touched {
+struct faults_touched {
 	u64 count DESCRIPTION("page faults");
 	u64 major DESCRIPTION("of those, for which a page was read from a disk");
 	u64 writes DESCRIPTION("of those, by writing");
@@ -29,13 +29,13 @@ struct touched {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 65536);
-	__type(key, struct toucher); __type(value, struct touched);
+	__type(key, struct faults_toucher); __type(value, struct faults_touched);
 } counts SEC(".maps");
 
-static struct touched *touched_by(void *ctx)
+static struct faults_touched *touched_by(void *ctx)
 {
-	struct toucher key = {.pid = bpf_get_current_pid_tgid() >> 32};
-	struct touched *touched, none = {};
+	struct faults_toucher key = {.pid = bpf_get_current_pid_tgid() >> 32};
+	struct faults_touched *touched, none = {};
 
 	if (!bpfnb_wanted())
 		return NULL;
@@ -50,7 +50,7 @@ static struct touched *touched_by(void *ctx)
 
 static int fault(void *ctx, u64 error, bool kernel)
 {
-	struct touched *touched = touched_by(ctx);
+	struct faults_touched *touched = touched_by(ctx);
 
 	if (!touched)
 		return 0;
@@ -64,12 +64,12 @@ static int fault(void *ctx, u64 error, bool kernel)
 	return 0;
 }
 
-SEC("tracepoint/exceptions/page_fault_user") int by_user(struct page_fault *ctx)
+SEC("tracepoint/exceptions/page_fault_user") int by_user(struct faults_page_fault *ctx)
 {
 	return fault(ctx, ctx->error_code, false);
 }
 
-SEC("tracepoint/exceptions/page_fault_kernel") int by_kernel(struct page_fault *ctx)
+SEC("tracepoint/exceptions/page_fault_kernel") int by_kernel(struct faults_page_fault *ctx)
 {
 	return fault(ctx, ctx->error_code, true);
 }
@@ -77,7 +77,7 @@ SEC("tracepoint/exceptions/page_fault_kernel") int by_kernel(struct page_fault *
 /* Only when it has been served is it known what it took: perf's event major-faults. */
 SEC("perf_event") int major(struct bpf_perf_event_data *ctx)
 {
-	struct touched *touched = touched_by(ctx);
+	struct faults_touched *touched = touched_by(ctx);
 
 	if (touched)
 		__sync_fetch_and_add(&touched->major, 1);

@@ -21,9 +21,9 @@
 #define TRIES 64 /* where another CPU was faster */
 #define GOLDEN 0x9e3779b97f4a7c15 /* spreads what is multiplied by it */
 
-enum chain { by_name, by_directory, by_directory_name, CHAINS };
+enum filelife_chain { by_name, by_directory, by_directory_name, CHAINS };
 
-struct birth {
+struct filelife_birth {
 	u64 state;          /* its number, the first is 1, times two; plus one: it is taken */
 	u64 before[CHAINS]; /* numbers */
 	u64 keys[CHAINS];   /* hashes of the name and of its directory */
@@ -38,13 +38,14 @@ struct birth {
 
 static u64 made;
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, BIRTHS); __type(key, u32); __type(value, struct birth);
+	__uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, BIRTHS);
+	__type(key, u32); __type(value, struct filelife_birth);
 } births SEC(".maps"); /* by number, modulo */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, CHAINS * BIRTHS); __type(key, u32); __type(value, u64);
 } newest SEC(".maps"); /* numbers, by key */
 
-struct life {
+struct filelife_life {
 	ktime_ns_t time DESCRIPTION("when it was removed");
 	cgroup_id_t cgroup_id HIDDEN;
 	ns_t age DESCRIPTION("from creation to removal");
@@ -57,39 +58,41 @@ struct life {
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } events SEC(".maps");
 
-struct room { char bytes[sizeof(struct life) + BPFNB_PATH]; };
+struct filelife_room { char bytes[sizeof(struct filelife_life) + BPFNB_PATH]; };
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct room);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1);
+	__type(key, u32); __type(value, struct filelife_room);
 } scratch SEC(".maps");
 
 /* A walk along a chain. In a map: too large for the stack, and the verifier assumes nothing of it. */
-struct walk {
-	struct birth birth; /* to be noted, or what was taken */
-	enum chain chain;
+struct filelife_walk {
+	struct filelife_birth birth; /* to be noted, or what was taken */
+	enum filelife_chain chain;
 	u64 key;
 	bool renamed;       /* looked for is one that has another name or directory now; else one that is no more */
 	bool found;
 	u64 number, from; /* where the walk is, and whose `before` that is; 0: it is the newest */
 };
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct walk);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1);
+	__type(key, u32); __type(value, struct filelife_walk);
 } walks SEC(".maps");
 
-static __always_inline struct walk *walking(void)
+static __always_inline struct filelife_walk *walking(void)
 {
 	u32 zero = 0;
 
 	return bpf_map_lookup_elem(&walks, &zero);
 }
 
-static __always_inline struct birth *birth_of(u64 number)
+static __always_inline struct filelife_birth *birth_of(u64 number)
 {
 	u32 place = number % BIRTHS;
 
 	return bpf_map_lookup_elem(&births, &place);
 }
 
-static __always_inline u64 *newest_of(enum chain chain, u64 key)
+static __always_inline u64 *newest_of(enum filelife_chain chain, u64 key)
 {
 	u32 place = chain * BIRTHS + (key * GOLDEN >> 48);
 
@@ -102,13 +105,13 @@ static __always_inline u64 key_of(u64 name, u64 directory)
 }
 
 /* Only one CPU gets a birth, and none gets another than it saw. */
-static __always_inline bool take(struct birth *birth, u64 number)
+static __always_inline bool take(struct filelife_birth *birth, u64 number)
 {
 	return __sync_val_compare_and_swap(&birth->state, number * 2, number * 2 + 1) == number * 2;
 }
 
 /* Whether the entry is in its directory, for the same file: its memory may be another's by now. */
-static __always_inline bool lives(const struct birth *birth)
+static __always_inline bool lives(const struct filelife_birth *birth)
 {
 	struct dentry *dentry = birth->dentry;
 	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
@@ -116,7 +119,7 @@ static __always_inline bool lives(const struct birth *birth)
 	return inode == birth->inode && BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(inode, i_ino) == birth->ino;
 }
 
-static __always_inline bool has_moved(const struct birth *birth)
+static __always_inline bool has_moved(const struct filelife_birth *birth)
 {
 	struct dentry *dentry = birth->dentry;
 
@@ -125,9 +128,9 @@ static __always_inline bool has_moved(const struct birth *birth)
 }
 
 /* The chain goes past where the walk is. */
-static __always_inline void skip(struct walk *walk, enum chain chain, u64 before)
+static __always_inline void skip(struct filelife_walk *walk, enum filelife_chain chain, u64 before)
 {
-	struct birth *after;
+	struct filelife_birth *after;
 	u64 *first;
 
 	if (!walk->from) {
@@ -143,9 +146,9 @@ static __always_inline void skip(struct walk *walk, enum chain chain, u64 before
 
 static long step(u64 index, void *context)
 {
-	struct walk *walk = walking();
-	struct birth *birth;
-	enum chain chain;
+	struct filelife_walk *walk = walking();
+	struct filelife_birth *birth;
+	enum filelife_chain chain;
 	u64 number, before;
 
 	if (!walk || !walk->number)
@@ -180,7 +183,7 @@ static long step(u64 index, void *context)
  * are checked by the verifier on their own, once. */
 __noinline int find(u32 chain, u64 key, bool renamed)
 {
-	struct walk *walk = walking();
+	struct filelife_walk *walk = walking();
 	u64 *first = newest_of(chain, key);
 
 	if (!walk || !first)
@@ -213,7 +216,7 @@ static void lose(void)
 #endif
 }
 
-static __always_inline bool lead(enum chain chain, struct birth *birth, u64 number)
+static __always_inline bool lead(enum filelife_chain chain, struct filelife_birth *birth, u64 number)
 {
 	u64 *first = newest_of(chain, birth->keys[chain]);
 
@@ -229,8 +232,8 @@ static __always_inline bool lead(enum chain chain, struct birth *birth, u64 numb
 /* Notes the walk's birth by what its entry is called now. One that ended before can be noted by nobody's end. */
 __noinline int note(u64 number)
 {
-	struct walk *walk = walking();
-	struct birth *birth = birth_of(number);
+	struct filelife_walk *walk = walking();
+	struct filelife_birth *birth = birth_of(number);
 	struct dentry *dentry;
 	u64 name;
 
@@ -256,7 +259,7 @@ __noinline int note(u64 number)
 
 static __always_inline int opened(long ret, u32 flags)
 {
-	struct walk *walk = walking();
+	struct filelife_walk *walk = walking();
 	struct dentry *dentry;
 	struct inode *inode;
 	struct file *file;
@@ -277,10 +280,10 @@ static __always_inline int opened(long ret, u32 flags)
 	return note(__sync_fetch_and_add(&made, 1) + 1);
 }
 
-static __always_inline void tell(struct birth *birth, int dirfd, u64 path)
+static __always_inline void tell(struct filelife_birth *birth, int dirfd, u64 path)
 {
 	u32 zero = 0, length;
-	struct life *e = bpf_map_lookup_elem(&scratch, &zero);
+	struct filelife_life *e = bpf_map_lookup_elem(&scratch, &zero);
 
 	if (!e)
 		return;
@@ -296,7 +299,7 @@ static __always_inline void tell(struct birth *birth, int dirfd, u64 path)
 /* No file has this name any more. */
 __noinline int removed(struct bpfnb_name *name, int dirfd, u64 path)
 {
-	struct walk *walk = walking();
+	struct filelife_walk *walk = walking();
 
 	if (!name || !walk)
 		return 0;

@@ -7,15 +7,15 @@
 
 const volatile u32 min_ms RANGE(0, 10000) DESCRIPTION("only those that took at least this long") = 10;
 
-enum operation { read, write, fsync };
+enum fileslower_operation { read, write, fsync };
 
-struct slow {
+struct fileslower_slow {
 	ktime_ns_t time DESCRIPTION("when it returned");
 	cgroup_id_t cgroup_id HIDDEN;
 	ns_t lat DESCRIPTION("how long the call took");
 	bytes_t bytes;
 	u32 pid, tid, uid;
-	enum operation op;
+	enum fileslower_operation op;
 	errno_t err;
 	char fs[20] DESCRIPTION("the type of the file system");
 	char comm[16];
@@ -24,22 +24,24 @@ struct slow {
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } events SEC(".maps");
 
-struct room { char bytes[sizeof(struct slow) + BPFNB_PATH]; };
+struct fileslower_room { char bytes[sizeof(struct fileslower_slow) + BPFNB_PATH]; };
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct room);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1);
+	__type(key, u32); __type(value, struct fileslower_room);
 } scratch SEC(".maps");
 
 /* What each thread is at; it ends with the thread, so nothing can be left over. */
-struct call { u64 since; struct file *file; };
+struct fileslower_call { u64 since; struct file *file; };
 struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, int); __type(value, struct call);
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE); __uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int); __type(value, struct fileslower_call);
 } calls SEC(".maps");
 
 static __always_inline int begin(int fd)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct file *file;
-	struct call *call;
+	struct fileslower_call *call;
 
 	if (!bpfnb_wanted())
 		return 0;
@@ -54,13 +56,13 @@ static __always_inline int begin(int fd)
 	return 0;
 }
 
-static __always_inline int end(enum operation op, long ret)
+static __always_inline int end(enum fileslower_operation op, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct call *call = bpf_task_storage_get(&calls, task, NULL, 0);
+	struct fileslower_call *call = bpf_task_storage_get(&calls, task, NULL, 0);
 	u32 zero = 0, length;
 	struct file *file;
-	struct slow *e;
+	struct fileslower_slow *e;
 	u64 lat;
 
 	if (!call || !call->since)

@@ -7,7 +7,7 @@
 
 const volatile bool special DESCRIPTION("also pipes, sockets and devices") = false;
 
-struct who {
+struct filetop_who {
 	u64 inode HIDDEN;
 	u32 generation HIDDEN; /* file systems give the number of a file that is gone to the next one */
 	u32 dev HIDDEN;
@@ -15,7 +15,7 @@ struct who {
 	u32 type;
 };
 
-struct traffic {
+struct filetop_traffic {
 	u64 reads;
 	u64 writes;
 	bytes_t read_bytes;
@@ -26,17 +26,19 @@ struct traffic {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 32768); __type(key, struct who); __type(value, struct traffic);
+	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 32768);
+	__type(key, struct filetop_who); __type(value, struct filetop_traffic);
 } files SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct traffic);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1);
+	__type(key, u32); __type(value, struct filetop_traffic);
 } scratch SEC(".maps");
 
-static struct traffic *first_seen(struct file *file, struct who *who)
+static struct filetop_traffic *first_seen(struct file *file, struct filetop_who *who)
 {
 	u32 zero = 0;
-	struct traffic *new = bpf_map_lookup_elem(&scratch, &zero);
+	struct filetop_traffic *new = bpf_map_lookup_elem(&scratch, &zero);
 
 	if (!new)
 		return NULL;
@@ -50,8 +52,8 @@ static struct traffic *first_seen(struct file *file, struct who *who)
 
 static __always_inline int moved(long ret, bool write)
 {
-	struct traffic *traffic;
-	struct who who = {};
+	struct filetop_traffic *traffic;
+	struct filetop_who who = {};
 	struct inode *inode;
 	struct file *file;
 

@@ -9,7 +9,7 @@
 
 const volatile ns_t interval DESCRIPTION("length of the intervals that traffic is spread over; 0: none") = 1000000000;
 
-struct flow {
+struct flows_flow {
 	u32 netns DESCRIPTION("network namespace, by inode; 0 where no process is known");
 	ip_t laddr DESCRIPTION("the address here");
 	ip_t raddr DESCRIPTION("the peer's address");
@@ -18,7 +18,7 @@ struct flow {
 	u8 protocol;
 };
 
-struct traffic {
+struct flows_traffic {
 	ktime_ns_t first DESCRIPTION("when its first packet was seen");
 	ktime_ns_t last DESCRIPTION("when its last packet was seen");
 	u64 id;
@@ -33,15 +33,16 @@ struct traffic {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 65536); __type(key, struct flow); __type(value, struct traffic);
+	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 65536);
+	__type(key, struct flows_flow); __type(value, struct flows_traffic);
 } flows SEC(".maps");
 
-struct when {
+struct flows_when {
 	u64 id;
 	u64 number DESCRIPTION("how many intervals the machine ran before");
 };
 
-struct part {
+struct flows_part {
 	u64 tx_packets UNIT(packets);
 	bytes_t tx_bytes;
 	u64 rx_packets UNIT(packets);
@@ -50,16 +51,17 @@ struct part {
 
 /* The least recently used go first: a history as long as there is room for. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 131072); __type(key, struct when); __type(value, struct part);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 131072);
+	__type(key, struct flows_when); __type(value, struct flows_part);
 } intervals SEC(".maps");
 
 static __always_inline void spread(u64 id, u64 now, u32 bytes, bool out)
 {
-	struct when when = {id, now / interval};
-	struct part *part = bpf_map_lookup_elem(&intervals, &when);
+	struct flows_when when = {id, now / interval};
+	struct flows_part *part = bpf_map_lookup_elem(&intervals, &when);
 
 	if (!part) {
-		struct part none = {};
+		struct flows_part none = {};
 
 		bpf_map_update_elem(&intervals, &when, &none, BPF_NOEXIST);
 		part = bpf_map_lookup_elem(&intervals, &when);
@@ -72,10 +74,10 @@ static __always_inline void spread(u64 id, u64 now, u32 bytes, bool out)
 
 static __always_inline void count(struct __sk_buff *skb, bool out)
 {
-	struct owner *owner = NULL;
-	struct traffic *traffic;
-	struct packet packet;
-	struct flow flow = {};
+	struct bpfnb_owner *owner = NULL;
+	struct flows_traffic *traffic;
+	struct bpfnb_packet packet;
+	struct flows_flow flow = {};
 	u64 now;
 
 #ifdef INTERFACE
@@ -99,7 +101,7 @@ static __always_inline void count(struct __sk_buff *skb, bool out)
 			return;
 	now = bpf_ktime_get_ns();
 	if (!traffic) {
-		struct traffic none = {.first = now, .id = now << 8 | (bpf_get_smp_processor_id() & 0xff)};
+		struct flows_traffic none = {.first = now, .id = now << 8 | (bpf_get_smp_processor_id() & 0xff)};
 
 		bpf_map_update_elem(&flows, &flow, &none, BPF_NOEXIST);
 		traffic = bpf_map_lookup_elem(&flows, &flow);

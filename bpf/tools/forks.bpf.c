@@ -6,12 +6,12 @@
 
 #define SIGNAL_GROUP_EXIT 4 /* include/linux/sched/signal.h: all threads end with one code */
 
-struct birth {
+struct forks_birth {
 	ktime_ns_t time DESCRIPTION("when it was forked");
 	u32 pid;
 };
 
-struct life {
+struct forks_life {
 	ktime_ns_t end DESCRIPTION("when it ended; missing while it lives");
 	cgroup_id_t cgroup_id HIDDEN;
 	u32 ppid DESCRIPTION("the process that forked it");
@@ -23,12 +23,13 @@ struct life {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 65536); __type(key, struct birth); __type(value, struct life);
+	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 65536);
+	__type(key, struct forks_birth); __type(value, struct forks_life);
 } lives SEC(".maps");
 
-static struct birth key_of(struct task_struct *task)
+static struct forks_birth key_of(struct task_struct *task)
 {
-	struct birth key = {};
+	struct forks_birth key = {};
 
 	key.time = BPF_CORE_READ(task, group_leader, start_time);
 	key.pid = BPF_CORE_READ(task, tgid);
@@ -37,8 +38,8 @@ static struct birth key_of(struct task_struct *task)
 
 SEC("tp_btf/sched_process_fork") int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
 {
-	struct life life = {};
-	struct birth key, above;
+	struct forks_life life = {};
+	struct forks_birth key, above;
 
 	if (child->pid != child->tgid)
 		return 0; /* a thread */
@@ -57,8 +58,8 @@ SEC("tp_btf/sched_process_fork") int BPF_PROG(forked, struct task_struct *parent
 
 SEC("tp_btf/sched_process_exec") int BPF_PROG(executed, struct task_struct *task)
 {
-	struct birth key = key_of(task);
-	struct life *life = bpf_map_lookup_elem(&lives, &key);
+	struct forks_birth key = key_of(task);
+	struct forks_life *life = bpf_map_lookup_elem(&lives, &key);
 
 	if (life)
 		bpf_get_current_comm(life->comm, sizeof(life->comm));
@@ -68,8 +69,8 @@ SEC("tp_btf/sched_process_exec") int BPF_PROG(executed, struct task_struct *task
 SEC("tp_btf/sched_process_exit") int BPF_PROG(ended, struct task_struct *task)
 {
 	struct signal_struct *process = task->signal;
-	struct birth key = key_of(task);
-	struct life *life;
+	struct forks_birth key = key_of(task);
+	struct forks_life *life;
 	int code;
 
 	if (process->live.counter)

@@ -7,30 +7,32 @@
 
 const volatile char fs[16] DESCRIPTION("only this type of file system, as in /proc/filesystems");
 
-enum operation { read, write, open, fsync };
+enum fsdist_operation { read, write, open, fsync };
 
-struct which {
+struct fsdist_which {
 	char fs[16] DESCRIPTION("the type of the file system");
-	enum operation op;
+	enum fsdist_operation op;
 	u32 slot;
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 4096); __type(key, struct which); __type(value, struct bpfnb_sum);
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 4096);
+	__type(key, struct fsdist_which); __type(value, struct bpfnb_sum);
 } slots SEC(".maps");
 
 /* What each thread is at; it ends with the thread, so nothing can be left over. */
-struct call { u64 since; struct file *file; };
+struct fsdist_call { u64 since; struct file *file; };
 struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE); __uint(map_flags, BPF_F_NO_PREALLOC); __type(key, int); __type(value, struct call);
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE); __uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int); __type(value, struct fsdist_call);
 } calls SEC(".maps");
 
 /* A call begins; of what opens the file is known at the end. */
-static __always_inline int begin(enum operation op, int fd)
+static __always_inline int begin(enum fsdist_operation op, int fd)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct file *file = NULL;
-	struct call *call;
+	struct fsdist_call *call;
 
 	if (!bpfnb_wanted())
 		return 0;
@@ -47,11 +49,11 @@ static __always_inline int begin(enum operation op, int fd)
 	return 0;
 }
 
-static __always_inline int end(enum operation op, long ret)
+static __always_inline int end(enum fsdist_operation op, long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct call *call = bpf_task_storage_get(&calls, task, NULL, 0);
-	struct which key = {.op = op};
+	struct fsdist_call *call = bpf_task_storage_get(&calls, task, NULL, 0);
+	struct fsdist_which key = {.op = op};
 	struct file *file;
 	u64 ns;
 

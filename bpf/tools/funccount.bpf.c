@@ -4,10 +4,10 @@
  * One program stands at all of them; its cookie tells which one was called. Each CPU counts for itself. */
 #include <bpfnb/filter.h>
 
-struct caller { char comm[16]; u32 pid; u32 function DESCRIPTION("its number"); };
+struct funccount_caller { char comm[16]; u32 pid; u32 function DESCRIPTION("its number"); };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 32768);
-	__type(key, struct caller); __type(value, u64);
+	__type(key, struct funccount_caller); __type(value, u64);
 } counts SEC(".maps");
 
 #ifdef MULTI
@@ -18,7 +18,7 @@ SEC("uprobe")
 int called(struct pt_regs *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct caller caller = {.function = bpf_get_attach_cookie(ctx)};
+	struct funccount_caller caller = {.function = bpf_get_attach_cookie(ctx)};
 	u64 *count, one = 1;
 
 	if (!bpfnb_wanted_task(task))

@@ -6,15 +6,16 @@
 #include <bpfnb/filter.h>
 #include <bpfnb/distribution.h>
 
-struct place { u64 thread, stack; };
+struct funclatency_place { u64 thread, stack; };
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384); __type(key, struct place); __type(value, u64);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384);
+	__type(key, struct funclatency_place); __type(value, u64);
 } since SEC(".maps");
 
-struct call_slot { u32 function DESCRIPTION("its number"); u32 slot; };
+struct funclatency_call_slot { u32 function DESCRIPTION("its number"); u32 slot; };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 32768);
-	__type(key, struct call_slot); __type(value, struct bpfnb_sum);
+	__type(key, struct funclatency_call_slot); __type(value, struct bpfnb_sum);
 } slots SEC(".maps") UNIT(ns);
 
 #ifdef __TARGET_ARCH_x86
@@ -30,7 +31,7 @@ SEC("uprobe")
 #endif
 int called(struct pt_regs *ctx)
 {
-	struct place place = {bpf_get_current_pid_tgid(), PT_REGS_SP(ctx) + PUSHED};
+	struct funclatency_place place = {bpf_get_current_pid_tgid(), PT_REGS_SP(ctx) + PUSHED};
 	u64 now;
 
 	if (!bpfnb_wanted())
@@ -47,9 +48,9 @@ SEC("uretprobe")
 #endif
 int returned(struct pt_regs *ctx)
 {
-	struct place place = {bpf_get_current_pid_tgid(), PT_REGS_SP(ctx)};
+	struct funclatency_place place = {bpf_get_current_pid_tgid(), PT_REGS_SP(ctx)};
 	u64 *start = bpf_map_lookup_elem(&since, &place), ns;
-	struct call_slot slot = {.function = bpf_get_attach_cookie(ctx)};
+	struct funclatency_call_slot slot = {.function = bpf_get_attach_cookie(ctx)};
 
 	if (!start)
 		return 0;

@@ -6,14 +6,14 @@
 #define FUTEX_CMD_MASK 127 /* include/uapi/linux/futex.h, which are macros */
 enum { FUTEX_WAIT = 0, FUTEX_LOCK_PI = 6, FUTEX_WAIT_BITSET = 9, FUTEX_WAIT_REQUEUE_PI = 11, FUTEX_LOCK_PI2 = 13 };
 
-struct waiter {
+struct futex_waiter {
 	void *lock DESCRIPTION("the futex's address");
 	u32 pid;
 	stack_id_t user_stack;
 	char comm[16];
 };
 
-struct waits {
+struct futex_waits {
 	u64 count DESCRIPTION("waits that ended because the futex was woken");
 	ns_t wait DESCRIPTION("their time together");
 	ns_t max_wait DESCRIPTION("the longest");
@@ -22,20 +22,21 @@ struct waits {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 65536);
-	__type(key, struct waiter); __type(value, struct waits);
+	__type(key, struct futex_waiter); __type(value, struct futex_waits);
 } counts SEC(".maps");
 
-struct start {
+struct futex_start {
 	u64 time;
 	void *lock;
 };
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 65536); __type(key, u64); __type(value, struct start);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 65536);
+	__type(key, u64); __type(value, struct futex_start);
 } starts SEC(".maps");
 
 static int begin(void *lock)
 {
-	struct start start = {bpf_ktime_get_ns(), lock};
+	struct futex_start start = {bpf_ktime_get_ns(), lock};
 	u64 thread = bpf_get_current_pid_tgid();
 
 	if (bpfnb_wanted())
@@ -46,9 +47,9 @@ static int begin(void *lock)
 static int end(void *ctx, long ret)
 {
 	u64 thread = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns(), waited;
-	struct start *start = bpf_map_lookup_elem(&starts, &thread);
-	struct waits *waits, none = {};
-	struct waiter key = {};
+	struct futex_start *start = bpf_map_lookup_elem(&starts, &thread);
+	struct futex_waits *waits, none = {};
+	struct futex_waiter key = {};
 
 	if (!start)
 		return 0;

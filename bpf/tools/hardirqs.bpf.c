@@ -7,7 +7,7 @@
 const volatile bool dist DESCRIPTION("how the times are spread") = false;
 const volatile bool cpus DESCRIPTION("each CPU apart") = false;
 
-struct kind {
+struct hardirqs_kind {
 	char name[32] DESCRIPTION("the device's, or that of the processor's vector");
 	s32 irq DESCRIPTION("its number; -1: a vector");
 	u32 cpu;
@@ -15,7 +15,7 @@ struct kind {
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 16384);
-	__type(key, struct kind); __type(value, struct bpfnb_sum);
+	__type(key, struct hardirqs_kind); __type(value, struct bpfnb_sum);
 } slots SEC(".maps");
 
 /* Since when: [0] a device's handler, [1] a vector. Interrupts are off meanwhile, so there is one of each at most. */
@@ -32,7 +32,7 @@ static int entered(u32 which)
 	return 0;
 }
 
-static int left(u32 which, struct kind *kind)
+static int left(u32 which, struct hardirqs_kind *kind)
 {
 	u64 *start = bpf_map_lookup_elem(&since, &which), ns;
 
@@ -53,7 +53,7 @@ SEC("tp_btf/irq_handler_entry") int BPF_PROG(handler_entered, int irq, struct ir
 
 SEC("tp_btf/irq_handler_exit") int BPF_PROG(handler_left, int irq, struct irqaction *action, int ret)
 {
-	struct kind kind = {.irq = irq};
+	struct hardirqs_kind kind = {.irq = irq};
 
 	bpf_probe_read_kernel_str(kind.name, sizeof(kind.name), action->name);
 	return left(0, &kind);
@@ -67,7 +67,7 @@ SEC("tp_btf/irq_handler_exit") int BPF_PROG(handler_left, int irq, struct irqact
 	}                                                                           \
 	SEC("tp_btf/" #vector "_exit") int BPF_PROG(vector##_left, int number)      \
 	{                                                                           \
-		struct kind kind = {.name = #vector, .irq = -1};                    \
+		struct hardirqs_kind kind = {.name = #vector, .irq = -1};                    \
 		return left(1, &kind);                                              \
 	}
 VECTORS

@@ -9,7 +9,7 @@
 
 const volatile bool addresses DESCRIPTION("each lock by itself") = false;
 
-struct place {
+struct klocks_place {
 	u64 address DESCRIPTION("the lock's");
 	u32 pid;
 	u32 flags; /* LCB_F_*: what kind of lock */
@@ -17,7 +17,7 @@ struct place {
 	char comm[16];
 };
 
-struct waits {
+struct klocks_waits {
 	u64 count DESCRIPTION("how often it had to be waited for");
 	ns_t wait DESCRIPTION("how long, together");
 	ns_t max_wait DESCRIPTION("the longest wait");
@@ -25,23 +25,23 @@ struct waits {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16384);
-	__type(key, struct place); __type(value, struct waits);
+	__type(key, struct klocks_place); __type(value, struct klocks_waits);
 } counts SEC(".maps");
 
 /* Who waits: a thread, or, where no thread runs, a CPU. An interrupt may wait while its thread does. */
-struct waiter { u64 who; u64 lock; };
-struct start {
+struct klocks_waiter { u64 who; u64 lock; };
+struct klocks_start {
 	u64 time;
-	struct place place;
+	struct klocks_place place;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16384);
-	__type(key, struct waiter); __type(value, struct start);
+	__type(key, struct klocks_waiter); __type(value, struct klocks_start);
 } starts SEC(".maps");
 
-static struct waiter waiter_of(void *lock)
+static struct klocks_waiter waiter_of(void *lock)
 {
-	struct waiter waiter = {(u32)bpf_get_current_pid_tgid(), (u64)lock};
+	struct klocks_waiter waiter = {(u32)bpf_get_current_pid_tgid(), (u64)lock};
 
 	if (!waiter.who)
 		waiter.who = 1ULL << 32 | bpf_get_smp_processor_id();
@@ -50,8 +50,8 @@ static struct waiter waiter_of(void *lock)
 
 SEC("tp_btf/contention_begin") int BPF_PROG(begins, void *lock, u32 flags)
 {
-	struct waiter waiter = waiter_of(lock);
-	struct start start = {}, *known;
+	struct klocks_waiter waiter = waiter_of(lock);
+	struct klocks_start start = {}, *known;
 
 	if (!bpfnb_wanted())
 		return 0;
@@ -72,9 +72,9 @@ SEC("tp_btf/contention_begin") int BPF_PROG(begins, void *lock, u32 flags)
 
 SEC("tp_btf/contention_end") int BPF_PROG(ends, void *lock)
 {
-	struct waiter waiter = waiter_of(lock);
-	struct start *found = bpf_map_lookup_elem(&starts, &waiter), start;
-	struct waits *waits, none = {};
+	struct klocks_waiter waiter = waiter_of(lock);
+	struct klocks_start *found = bpf_map_lookup_elem(&starts, &waiter), start;
+	struct klocks_waits *waits, none = {};
 	u64 waited;
 
 	if (!found)

@@ -6,24 +6,25 @@
 const volatile u64 min_size UNIT(bytes) DESCRIPTION("only allocations of at least this size") = 0;
 const volatile u64 max_size UNIT(bytes) DESCRIPTION("only allocations of at most this size") = -1ULL;
 
-struct place {
+struct kmemleak_place {
 	u32 pid;
 	stack_id_t kernel_stack;
 	char comm[16];
 };
 
-struct block {
+struct kmemleak_block {
 	u64 size;
 	ktime_ns_t time DESCRIPTION("when it was allocated");
-	struct place place;
+	struct kmemleak_place place;
 };
 
 /* What is allocated now. Made in advance: a map that allocates while it notes allocations would note its own. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1 << 18); __type(key, u64); __type(value, struct block);
+	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1 << 18);
+	__type(key, u64); __type(value, struct kmemleak_block);
 } blocks SEC(".maps");
 
-struct amount {
+struct kmemleak_amount {
 	s64 bytes UNIT(bytes) FORMAT(bytes) DESCRIPTION("allocated and not freed");
 	s64 count DESCRIPTION("allocations that were not freed");
 	u64 allocations DESCRIPTION("all that were made since the tool began");
@@ -32,13 +33,13 @@ struct amount {
 /* The same by stack, kept up as allocations come and go. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16384);
-	__type(key, struct place); __type(value, struct amount);
+	__type(key, struct kmemleak_place); __type(value, struct kmemleak_amount);
 } leaks SEC(".maps");
 
 static int release(u64 address)
 {
-	struct block *block = bpf_map_lookup_elem(&blocks, &address);
-	struct amount *amount;
+	struct kmemleak_block *block = bpf_map_lookup_elem(&blocks, &address);
+	struct kmemleak_amount *amount;
 
 	if (!block)
 		return 0;
@@ -53,8 +54,8 @@ static int release(u64 address)
 
 static int remember(void *ctx, u64 address, u64 size)
 {
-	struct block block = {.size = size, .time = bpf_ktime_get_ns()};
-	struct amount *amount, none = {};
+	struct kmemleak_block block = {.size = size, .time = bpf_ktime_get_ns()};
+	struct kmemleak_amount *amount, none = {};
 
 	if (!address || size < min_size || size > max_size || !bpfnb_wanted())
 		return 0;

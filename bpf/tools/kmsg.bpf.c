@@ -5,7 +5,7 @@
 
 #define LONGEST 256 /* bytes of a message by which it is known again */
 
-struct written {
+struct kmsg_written {
 	ktime_ns_t time;
 	cgroup_id_t cgroup_id HIDDEN;
 	u32 pid, tid, uid;
@@ -18,7 +18,7 @@ struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } wri
 SEC("tp/printk/console") int message(struct trace_event_raw_console *ctx)
 {
 	u32 place = ctx->__data_loc_msg;
-	struct written *e;
+	struct kmsg_written *e;
 
 	if (!bpfnb_wanted())
 		return 0;

@@ -4,27 +4,28 @@
  * A listening socket carries its number; the connections that it accepts get a copy, by which they are counted. */
 #include <bpfnb/snapshot.h>
 
-struct numbered {
+struct listening_numbered {
 	u64 id;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE); __uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
-	__type(key, int); __type(value, struct numbered);
+	__type(key, int); __type(value, struct listening_numbered);
 } listeners SEC(".maps");
 
-struct arrivals {
+struct listening_arrivals {
 	u64 connections;
 	ktime_ns_t last DESCRIPTION("when the last one came");
 	ktime_ns_t since DESCRIPTION("since when they are counted");
 };
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16384); __type(key, u64); __type(value, struct arrivals);
+	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16384);
+	__type(key, u64); __type(value, struct listening_arrivals);
 } arrivals SEC(".maps");
 
 static __always_inline void note(struct sock *sk)
 {
-	struct arrivals none = {.since = bpf_ktime_get_ns()};
-	struct numbered *listener;
+	struct listening_arrivals none = {.since = bpf_ktime_get_ns()};
+	struct listening_numbered *listener;
 	u64 id = (u64)sk;
 
 	listener = bpf_sk_storage_get(&listeners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
@@ -36,8 +37,8 @@ static __always_inline void note(struct sock *sk)
 
 SEC("tp_btf/inet_sock_set_state") int BPF_PROG(changed, struct sock *sk, int old, int new)
 {
-	struct numbered *listener;
-	struct arrivals *sum;
+	struct listening_numbered *listener;
+	struct listening_arrivals *sum;
 	u64 id = (u64)sk;
 
 	if (sk->sk_protocol != IPPROTO_TCP)

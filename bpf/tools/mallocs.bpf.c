@@ -2,25 +2,25 @@
 /* Sizes of memory that programs ask the C library for, in slots of powers of two by process. */
 #include <bpfnb/filter.h>
 
-struct sizes {
+struct mallocs_sizes {
 	char comm[16];
 	u32 pid;
 	u32 slot;
 };
-struct sum {
+struct mallocs_sum {
 	u64 count;
 	bytes_t total;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 32768);
-	__type(key, struct sizes); __type(value, struct sum);
+	__type(key, struct mallocs_sizes); __type(value, struct mallocs_sum);
 } slots SEC(".maps") UNIT(bytes);
 
 static int asked(u64 bytes)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct sizes key = {.slot = bpfnb_log2(bytes)};
-	struct sum *sum, first = {1, bytes};
+	struct mallocs_sizes key = {.slot = bpfnb_log2(bytes)};
+	struct mallocs_sum *sum, first = {1, bytes};
 
 	if (!bpfnb_wanted_task(task))
 		return 0;

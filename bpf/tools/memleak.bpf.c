@@ -11,26 +11,26 @@ const volatile u64 max_size UNIT(bytes) DESCRIPTION("only allocations of at most
 
 #define MAP_FAILED ((u64)-1)
 
-struct place {
+struct memleak_place {
 	u32 pid;
 	stack_id_t user_stack;
 };
 
-struct block {
+struct memleak_block {
 	u64 size;
 	ktime_ns_t time DESCRIPTION("when it was allocated");
-	struct place place;
+	struct memleak_place place;
 };
 
-struct address { u64 address; u64 pid; };
+struct memleak_address { u64 address; u64 pid; };
 
 /* What is allocated now. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1 << 20); __uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct address); __type(value, struct block);
+	__type(key, struct memleak_address); __type(value, struct memleak_block);
 } blocks SEC(".maps");
 
-struct amount {
+struct memleak_amount {
 	s64 bytes UNIT(bytes) FORMAT(bytes) DESCRIPTION("allocated and not freed");
 	s64 count DESCRIPTION("allocations that were not freed");
 	u64 allocations DESCRIPTION("all that were made since the tool began");
@@ -40,24 +40,25 @@ struct amount {
 /* The same by stack, kept up as allocations come and go. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 65536);
-	__type(key, struct place); __type(value, struct amount);
+	__type(key, struct memleak_place); __type(value, struct memleak_amount);
 } leaks SEC(".maps");
 
 /* A thread inside the allocator: what it asked for, where its stack was then, what it gives back if all goes well. */
-struct call {
+struct memleak_call {
 	u64 size, sp;
 	u64 *result; /* where posix_memalign will write the address */
 	u64 old;     /* realloc's */
-	struct block freed;
+	struct memleak_block freed;
 };
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 65536); __type(key, u64); __type(value, struct call);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 65536);
+	__type(key, u64); __type(value, struct memleak_call);
 } calls SEC(".maps");
 
-static bool took(u64 address, struct block *block)
+static bool took(u64 address, struct memleak_block *block)
 {
-	struct address key = {address, bpf_get_current_pid_tgid() >> 32};
-	struct block *known = bpf_map_lookup_elem(&blocks, &key);
+	struct memleak_address key = {address, bpf_get_current_pid_tgid() >> 32};
+	struct memleak_block *known = bpf_map_lookup_elem(&blocks, &key);
 
 	if (!known)
 		return false;
@@ -65,9 +66,9 @@ static bool took(u64 address, struct block *block)
 	return !bpf_map_delete_elem(&blocks, &key);
 }
 
-static void count(struct block *block, int sign)
+static void count(struct memleak_block *block, int sign)
 {
-	struct amount *amount = bpf_map_lookup_elem(&leaks, &block->place);
+	struct memleak_amount *amount = bpf_map_lookup_elem(&leaks, &block->place);
 
 	if (!amount)
 		return;
@@ -78,7 +79,7 @@ static void count(struct block *block, int sign)
 /* An address that nobody uses any more. Before the allocator knows: afterwards another thread may be given it. */
 static int release(u64 address)
 {
-	struct block block;
+	struct memleak_block block;
 
 	if (address && took(address, &block))
 		count(&block, -1);
@@ -88,7 +89,7 @@ static int release(u64 address)
 static bool inside(struct pt_regs *ctx)
 {
 	u64 thread = bpf_get_current_pid_tgid();
-	struct call *outer = bpf_map_lookup_elem(&calls, &thread);
+	struct memleak_call *outer = bpf_map_lookup_elem(&calls, &thread);
 
 	return outer && PT_REGS_SP(ctx) <= outer->sp;
 }
@@ -96,7 +97,7 @@ static bool inside(struct pt_regs *ctx)
 static int enter(struct pt_regs *ctx, u64 size, u64 *result, u64 old)
 {
 	u64 thread = bpf_get_current_pid_tgid();
-	struct call call = {.size = size, .sp = PT_REGS_SP(ctx), .result = result, .old = old};
+	struct memleak_call call = {.size = size, .sp = PT_REGS_SP(ctx), .result = result, .old = old};
 
 	if (!bpfnb_wanted() || inside(ctx))
 		return 0;
@@ -110,9 +111,9 @@ static int enter(struct pt_regs *ctx, u64 size, u64 *result, u64 old)
 
 static void remember(struct pt_regs *ctx, u64 address, u64 size)
 {
-	struct address key = {address, bpf_get_current_pid_tgid() >> 32};
-	struct amount *amount, none = {};
-	struct block block = {.size = size, .time = bpf_ktime_get_ns()};
+	struct memleak_address key = {address, bpf_get_current_pid_tgid() >> 32};
+	struct memleak_amount *amount, none = {};
+	struct memleak_block block = {.size = size, .time = bpf_ktime_get_ns()};
 
 	if (size < min_size || size > max_size)
 		return;
@@ -135,8 +136,8 @@ static void remember(struct pt_regs *ctx, u64 address, u64 size)
 static int leave(struct pt_regs *ctx)
 {
 	u64 thread = bpf_get_current_pid_tgid(), address = PT_REGS_RC(ctx);
-	struct call *found = bpf_map_lookup_elem(&calls, &thread), call;
-	struct address old;
+	struct memleak_call *found = bpf_map_lookup_elem(&calls, &thread), call;
+	struct memleak_address old;
 
 	if (!found || PT_REGS_SP(ctx) < found->sp)
 		return 0; /* of a function that the outermost called */

@@ -6,9 +6,9 @@
 
 const volatile bool failed DESCRIPTION("only calls that failed") = false;
 
-enum call { mmap, munmap, mremap, mprotect, brk };
+enum mmapsnoop_call { mmap, munmap, mremap, mprotect, brk };
 
-struct change {
+struct mmapsnoop_change {
 	ktime_ns_t time;
 	cgroup_id_t cgroup_id HIDDEN;
 	u64 addr DESCRIPTION("where: of mmap and mremap what they returned, of brk the new end of the heap");
@@ -20,7 +20,7 @@ struct change {
 	u32 flags;
 	s32 fd DESCRIPTION("of the file that is mapped, -1: none");
 	errno_t ret DESCRIPTION("0: it was done");
-	enum call call;
+	enum mmapsnoop_call call;
 	char comm[16];
 };
 
@@ -31,9 +31,9 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 10240); __type(key, u64); __type(value, u64);
 } ends SEC(".maps");
 
-static __always_inline struct change *changed(enum call call, long ret)
+static __always_inline struct mmapsnoop_change *changed(enum mmapsnoop_call call, long ret)
 {
-	struct change *e;
+	struct mmapsnoop_change *e;
 
 	if ((failed && ret >= 0) || !bpfnb_wanted())
 		return NULL;
@@ -53,7 +53,7 @@ static __always_inline struct change *changed(enum call call, long ret)
 SEC("tracepoint/syscalls/sys_exit_mmap") int mapped(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = ctx->ret;
-	struct change *e = changed(mmap, ret);
+	struct mmapsnoop_change *e = changed(mmap, ret);
 
 	if (!e)
 		return 0;
@@ -68,7 +68,7 @@ SEC("tracepoint/syscalls/sys_exit_mmap") int mapped(struct trace_event_raw_sys_e
 
 SEC("tracepoint/syscalls/sys_exit_munmap") int unmapped(struct trace_event_raw_sys_exit *ctx)
 {
-	struct change *e = changed(munmap, ctx->ret);
+	struct mmapsnoop_change *e = changed(munmap, ctx->ret);
 
 	if (e)
 		bpf_ringbuf_submit(e, 0);
@@ -78,7 +78,7 @@ SEC("tracepoint/syscalls/sys_exit_munmap") int unmapped(struct trace_event_raw_s
 SEC("tracepoint/syscalls/sys_exit_mremap") int moved(struct trace_event_raw_sys_exit *ctx)
 {
 	long ret = ctx->ret;
-	struct change *e = changed(mremap, ret);
+	struct mmapsnoop_change *e = changed(mremap, ret);
 
 	if (!e)
 		return 0;
@@ -92,7 +92,7 @@ SEC("tracepoint/syscalls/sys_exit_mremap") int moved(struct trace_event_raw_sys_
 
 SEC("tracepoint/syscalls/sys_exit_mprotect") int protected(struct trace_event_raw_sys_exit *ctx)
 {
-	struct change *e = changed(mprotect, ctx->ret);
+	struct mmapsnoop_change *e = changed(mprotect, ctx->ret);
 
 	if (!e)
 		return 0;
@@ -115,7 +115,7 @@ SEC("tracepoint/syscalls/sys_enter_brk") int before_brk(struct trace_event_raw_s
 SEC("tracepoint/syscalls/sys_exit_brk") int after_brk(struct trace_event_raw_sys_exit *ctx)
 {
 	u64 thread = bpf_get_current_pid_tgid(), *found = bpf_map_lookup_elem(&ends, &thread), end, wanted;
-	struct change *e;
+	struct mmapsnoop_change *e;
 
 	if (!found)
 		return 0;

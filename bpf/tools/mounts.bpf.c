@@ -7,16 +7,16 @@
 
 const volatile bool failed DESCRIPTION("only calls that failed") = false;
 
-enum mount_call {
+enum mounts_mount_call {
 	mount, umount, pivot_root, fsopen, fsconfig, fsmount, fspick, open_tree, move_mount, mount_setattr
 };
 
-struct done {
+struct mounts_done {
 	ktime_ns_t time;
 	cgroup_id_t cgroup_id HIDDEN;
 	u32 pid, tid, uid;
 	u32 mntns DESCRIPTION("the caller's mount namespace, by inode");
-	enum mount_call call;
+	enum mounts_mount_call call;
 	u32 flags DESCRIPTION("the call's, by name");
 	s32 fd DESCRIPTION("the descriptor that it made; -1: none");
 	errno_t err DESCRIPTION("0, or why it failed");
@@ -30,14 +30,15 @@ struct done {
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } events SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct done);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1);
+	__type(key, u32); __type(value, struct mounts_done);
 } scratch SEC(".maps");
 
-static __always_inline struct done *begin(enum mount_call call, long ret, bool makes_fd)
+static __always_inline struct mounts_done *begin(enum mounts_mount_call call, long ret, bool makes_fd)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	u32 zero = 0;
-	struct done *e;
+	struct mounts_done *e;
 
 	if ((failed && ret >= 0) || !bpfnb_wanted())
 		return NULL;
@@ -53,7 +54,7 @@ static __always_inline struct done *begin(enum mount_call call, long ret, bool m
 	return e;
 }
 
-static __always_inline int end(struct done *e)
+static __always_inline int end(struct mounts_done *e)
 {
 	bpf_ringbuf_output(&events, e, sizeof(*e), 0);
 	return 0;
@@ -67,7 +68,7 @@ static __always_inline void text(char *into, u32 size, u64 from)
 #define TEXT(field, number) text(field, sizeof(field), bpfnb_argument(number))
 
 /* The file system that a descriptor of fsopen() or fspick() is about. */
-static __always_inline void file_system_of(struct done *e, int fd)
+static __always_inline void file_system_of(struct mounts_done *e, int fd)
 {
 	struct file *file = bpfnb_file(fd);
 	struct fs_context *context = BPF_CORE_READ(file, private_data);
@@ -76,7 +77,7 @@ static __always_inline void file_system_of(struct done *e, int fd)
 }
 
 /* What is mounted behind a descriptor of a mount. */
-static __always_inline void mount_of(struct done *e, int fd)
+static __always_inline void mount_of(struct mounts_done *e, int fd)
 {
 	struct file *file = bpfnb_file(fd);
 	struct vfsmount *vfsmount = BPF_CORE_READ(file, f_path.mnt);
@@ -87,17 +88,17 @@ static __always_inline void mount_of(struct done *e, int fd)
 }
 
 #define RETURNED(call, makes_fd)                                                                    \
-	static __always_inline void of_##call(struct done *e, long ret);                            \
+	static __always_inline void of_##call(struct mounts_done *e, long ret);                            \
 	SEC("tp/syscalls/sys_exit_" #call) int exit_##call(struct trace_event_raw_sys_exit *ctx)    \
 	{                                                                                           \
-		struct done *e = begin(call, ctx->ret, makes_fd);                                   \
+		struct mounts_done *e = begin(call, ctx->ret, makes_fd);                                   \
                                                                                                     \
 		if (!e)                                                                             \
 			return 0;                                                                   \
 		of_##call(e, ctx->ret);                                                             \
 		return end(e);                                                                      \
 	}                                                                                           \
-	static __always_inline void of_##call(struct done *e, long ret)
+	static __always_inline void of_##call(struct mounts_done *e, long ret)
 
 RETURNED(mount, false)
 {

@@ -3,14 +3,14 @@
 #include <bpfnb/filter.h>
 #include <bpfnb/stacks.h>
 
-struct place {
+struct mutexes_place {
 	void *mutex DESCRIPTION("its address");
 	u32 pid;
 	stack_id_t user_stack;
 	char comm[16];
 };
 
-struct times {
+struct mutexes_times {
 	u64 count DESCRIPTION("how often it was locked");
 	u64 contended DESCRIPTION("of those, how often another thread had it");
 	ns_t wait DESCRIPTION("time until it was locked, together");
@@ -21,35 +21,36 @@ struct times {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 65536);
-	__type(key, struct place); __type(value, struct times);
+	__type(key, struct mutexes_place); __type(value, struct mutexes_times);
 } counts SEC(".maps");
 
 /* A thread that wants a mutex. */
-struct want {
+struct mutexes_want {
 	u64 time;
 	void *mutex;
 	u64 contended;
 };
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 65536); __type(key, u64); __type(value, struct want);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 65536);
+	__type(key, u64); __type(value, struct mutexes_want);
 } wants SEC(".maps");
 
 /* Mutexes that are locked now. */
-struct mutex_id { void *mutex; u64 pid; };
-struct held {
+struct mutexes_mutex_id { void *mutex; u64 pid; };
+struct mutexes_held {
 	u64 time;
 	u32 tid, depth; /* recursive ones are locked again by who has them */
-	struct place place;
+	struct mutexes_place place;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 65536);
-	__type(key, struct mutex_id); __type(value, struct held);
+	__type(key, struct mutexes_mutex_id); __type(value, struct mutexes_held);
 } locked SEC(".maps");
 
 static int want(void *mutex)
 {
 	u64 thread = bpf_get_current_pid_tgid();
-	struct want want = {.mutex = mutex};
+	struct mutexes_want want = {.mutex = mutex};
 	int owned = 0;
 
 	if (!bpfnb_wanted())
@@ -61,9 +62,9 @@ static int want(void *mutex)
 	return 0;
 }
 
-static struct times *times_of(struct place *place)
+static struct mutexes_times *times_of(struct mutexes_place *place)
 {
-	struct times *times = bpf_map_lookup_elem(&counts, place), none = {};
+	struct mutexes_times *times = bpf_map_lookup_elem(&counts, place), none = {};
 
 	if (times)
 		return times;
@@ -74,10 +75,10 @@ static struct times *times_of(struct place *place)
 static int has(struct pt_regs *ctx)
 {
 	u64 thread = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns(), waited;
-	struct want *found = bpf_map_lookup_elem(&wants, &thread), want;
-	struct mutex_id id = {.pid = thread >> 32};
-	struct held held = {.tid = thread}, *before;
-	struct times *times;
+	struct mutexes_want *found = bpf_map_lookup_elem(&wants, &thread), want;
+	struct mutexes_mutex_id id = {.pid = thread >> 32};
+	struct mutexes_held held = {.tid = thread}, *before;
+	struct mutexes_times *times;
 
 	if (!found)
 		return 0;
@@ -112,9 +113,9 @@ static int has(struct pt_regs *ctx)
 static int gives(void *mutex)
 {
 	u64 thread = bpf_get_current_pid_tgid(), kept;
-	struct mutex_id id = {mutex, thread >> 32};
-	struct held *held = bpf_map_lookup_elem(&locked, &id);
-	struct times *times;
+	struct mutexes_mutex_id id = {mutex, thread >> 32};
+	struct mutexes_held *held = bpf_map_lookup_elem(&locked, &id);
+	struct mutexes_times *times;
 
 	if (!held || held->tid != (u32)thread)
 		return 0;
@@ -154,13 +155,14 @@ PLACE("uprobe", pthread_mutex_unlock) int BPF_UPROBE(unlock, void *mutex) { retu
 
 /* Whoever waits for a condition gives the mutex away meanwhile, and then has it again. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 65536); __type(key, u64); __type(value, struct held);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 65536);
+	__type(key, u64); __type(value, struct mutexes_held);
 } given SEC(".maps");
 
 static int waits(void *mutex)
 {
-	struct mutex_id id = {mutex, bpf_get_current_pid_tgid() >> 32};
-	struct held *held = bpf_map_lookup_elem(&locked, &id), again;
+	struct mutexes_mutex_id id = {mutex, bpf_get_current_pid_tgid() >> 32};
+	struct mutexes_held *held = bpf_map_lookup_elem(&locked, &id), again;
 	u64 thread = bpf_get_current_pid_tgid();
 
 	if (!held)
@@ -173,8 +175,8 @@ static int waits(void *mutex)
 static int goes_on(void)
 {
 	u64 thread = bpf_get_current_pid_tgid();
-	struct held *held = bpf_map_lookup_elem(&given, &thread), again;
-	struct mutex_id id = {.pid = thread >> 32};
+	struct mutexes_held *held = bpf_map_lookup_elem(&given, &thread), again;
+	struct mutexes_mutex_id id = {.pid = thread >> 32};
 
 	if (!held)
 		return 0;

@@ -7,9 +7,9 @@
 #include <bpfnb/owners.h>
 #include <bpfnb/packet.h>
 
-enum role { unknown, client, server };
+enum netmap_role { unknown, client, server };
 
-struct end {
+struct netmap_end {
 	u32 netns;
 	ip_t laddr;
 	ip_t raddr;
@@ -19,7 +19,7 @@ struct end {
 	char comm[16];
 };
 
-struct talk {
+struct netmap_talk {
 	u64 connections;
 	u64 requests;
 	u64 answers;
@@ -34,11 +34,12 @@ struct talk {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 65536); __type(key, struct end); __type(value, struct talk);
+	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 65536);
+	__type(key, struct netmap_end); __type(value, struct netmap_talk);
 } talks SEC(".maps");
 
 /* Who is at an end, also those whom the filters leave out: the other end is shown with their name. */
-struct place {
+struct netmap_place {
 	u32 netns;
 	ip_t laddr;
 	ip_t raddr;
@@ -46,13 +47,14 @@ struct place {
 	u8 protocol;
 	u8 role;
 };
-struct name { char comm[16]; };
+struct netmap_name { char comm[16]; };
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 65536); __type(key, struct place); __type(value, struct name);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 65536);
+	__type(key, struct netmap_place); __type(value, struct netmap_name);
 } names SEC(".maps");
 
 /* Noted on the socket; a listener's is copied to the connections that it accepts. */
-struct conversation {
+struct netmap_conversation {
 	ktime_ns_t asked; /* 0: no answer is awaited */
 	u32 pid;          /* whose name is known */
 	u8 role;
@@ -61,10 +63,10 @@ struct conversation {
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE); __uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
-	__type(key, int); __type(value, struct conversation);
+	__type(key, int); __type(value, struct netmap_conversation);
 } conversations SEC(".maps");
 
-static __always_inline u8 role_of(struct bpf_sock *sk, struct packet *packet, bool out)
+static __always_inline u8 role_of(struct bpf_sock *sk, struct bpfnb_packet *packet, bool out)
 {
 	if (packet->protocol == IPPROTO_UDP)
 		return out ? client : server; /* who speaks first */
@@ -80,13 +82,13 @@ static __always_inline u8 role_of(struct bpf_sock *sk, struct packet *packet, bo
 
 static __always_inline void count(struct __sk_buff *skb, bool out)
 {
-	struct conversation *conversation;
+	struct netmap_conversation *conversation;
 	struct bpf_tcp_sock *tcp = NULL;
 	struct bpf_sock *sk = skb->sk;
-	struct talk *talk, none = {};
-	struct packet packet;
-	struct owner *owner;
-	struct end end = {};
+	struct netmap_talk *talk, none = {};
+	struct bpfnb_packet packet;
+	struct bpfnb_owner *owner;
+	struct netmap_end end = {};
 	bool wanted, asks;
 
 	if (!sk || !bpfnb_packet(skb, &packet) || (packet.protocol != IPPROTO_TCP && packet.protocol != IPPROTO_UDP))
@@ -110,15 +112,15 @@ static __always_inline void count(struct __sk_buff *skb, bool out)
 	asks = (end.role == client) == out;
 	end.port = asks ? packet.dport : packet.sport;
 	if (packet.protocol == IPPROTO_UDP || !conversation->counted || conversation->pid != owner->pid) {
-		struct place place = {.netns = end.netns, .port = end.port, .protocol = end.protocol, .role = end.role};
-		struct name *known;
+		struct netmap_place place = {.netns = end.netns, .port = end.port, .protocol = end.protocol, .role = end.role};
+		struct netmap_name *known;
 
 		conversation->pid = owner->pid;
 		__builtin_memcpy(place.laddr, end.laddr, 16);
 		__builtin_memcpy(place.raddr, end.raddr, 16);
 		known = bpf_map_lookup_elem(&names, &place);
 		if (!known)
-			bpf_map_update_elem(&names, &place, (struct name *)owner->comm, BPF_ANY);
+			bpf_map_update_elem(&names, &place, (struct netmap_name *)owner->comm, BPF_ANY);
 		else
 			__builtin_memcpy(known->comm, owner->comm, sizeof(known->comm));
 	}

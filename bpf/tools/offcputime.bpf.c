@@ -12,19 +12,19 @@ const volatile bool kernel_threads DESCRIPTION("only kernel threads") = false;
 
 u64 missed DESCRIPTION("waits whose end the kernel did not tell of"); /* seen where the leaving of some threads is not told */
 
-struct waiting {
+struct offcputime_waiting {
 	u32 pid DESCRIPTION("the process");
-	enum blocked_state state;
+	enum bpfnb_blocked_state state;
 	stack_id_t user_stack, kernel_stack;
 	char comm[16] DESCRIPTION("the thread's command");
 };
 
-struct left {
+struct offcputime_left {
 	ktime_ns_t since;
-	struct waiting waiting;
+	struct offcputime_waiting waiting;
 };
 
-struct waited {
+struct offcputime_waited {
 	ns_t blocked DESCRIPTION("the time that it was off CPU there");
 	u64 count DESCRIPTION("how often");
 	ns_t longest DESCRIPTION("the longest of these waits");
@@ -32,17 +32,18 @@ struct waited {
 
 /* Threads that are off CPU, until they are on it again. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 32768); __type(key, u32); __type(value, struct left);
+	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 32768);
+	__type(key, u32); __type(value, struct offcputime_left);
 } away SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 32768);
-	__type(key, struct waiting); __type(value, struct waited);
+	__type(key, struct offcputime_waiting); __type(value, struct offcputime_waited);
 } waits SEC(".maps");
 
-static __always_inline void leaves(void *ctx, struct task_struct *task, enum blocked_state state)
+static __always_inline void leaves(void *ctx, struct task_struct *task, enum bpfnb_blocked_state state)
 {
-	struct left left = {};
+	struct offcputime_left left = {};
 	u32 tid = task->pid;
 
 	if (!tid || !(states & 1 << state))
@@ -65,8 +66,8 @@ static __always_inline void leaves(void *ctx, struct task_struct *task, enum blo
 static __always_inline void comes_back(struct task_struct *task)
 {
 	u32 tid = task->pid;
-	struct left *left = bpf_map_lookup_elem(&away, &tid);
-	struct waited zero = {}, *all;
+	struct offcputime_left *left = bpf_map_lookup_elem(&away, &tid);
+	struct offcputime_waited zero = {}, *all;
 	u64 time;
 
 	if (!left)

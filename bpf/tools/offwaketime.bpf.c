@@ -7,7 +7,7 @@
 const volatile u64 min_block DESCRIPTION("shorter waits are not counted, in microseconds") = 1;
 const volatile u64 max_block DESCRIPTION("nor are longer ones; 0: all are") = 0;
 
-struct waiting {
+struct offwaketime_waiting {
 	u32 pid DESCRIPTION("the process that waits");
 	u32 waker_pid DESCRIPTION("the process that woke it, or was interrupted by what did");
 	stack_id_t user_stack, kernel_stack;
@@ -16,12 +16,12 @@ struct waiting {
 	char waker_comm[16];
 };
 
-struct left {
+struct offwaketime_left {
 	ktime_ns_t since;
-	struct waiting waiting;
+	struct offwaketime_waiting waiting;
 };
 
-struct waited {
+struct offwaketime_waited {
 	ns_t blocked DESCRIPTION("from leaving the CPU to being woken");
 	u64 count DESCRIPTION("how often");
 	ns_t longest DESCRIPTION("the longest of these waits");
@@ -29,19 +29,20 @@ struct waited {
 
 /* Threads that wait, until they are woken. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 32768); __type(key, u32); __type(value, struct left);
+	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 32768);
+	__type(key, u32); __type(value, struct offwaketime_left);
 } away SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 32768);
-	__type(key, struct waiting); __type(value, struct waited);
+	__type(key, struct offwaketime_waiting); __type(value, struct offwaketime_waited);
 } waits SEC(".maps");
 
 SEC("tp_btf/sched_switch")
 int BPF_PROG(switched, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
-	enum blocked_state state = bpfnb_blocked_state(prev, preempt);
-	struct left left = {};
+	enum bpfnb_blocked_state state = bpfnb_blocked_state(prev, preempt);
+	struct offwaketime_left left = {};
 	u32 tid = prev->pid;
 
 	if (!tid || state == preempted || state == ended || !bpfnb_wanted_task(prev))
@@ -59,8 +60,8 @@ SEC("tp_btf/sched_waking") int BPF_PROG(woken, struct task_struct *task)
 {
 	struct task_struct *waker = bpf_get_current_task_btf();
 	u32 tid = task->pid;
-	struct left *left = bpf_map_lookup_elem(&away, &tid);
-	struct waited zero = {}, *all;
+	struct offwaketime_left *left = bpf_map_lookup_elem(&away, &tid);
+	struct offwaketime_waited zero = {}, *all;
 	u64 time;
 
 	if (!left)

@@ -2,7 +2,7 @@
 /* Processes that the kernel kills for memory: who needed it, who died for it, and how much that had. */
 #include <bpfnb/filter.h>
 
-struct kill {
+struct oomkill_kill {
 	ktime_ns_t time;
 	cgroup_id_t cgroup_id HIDDEN;
 	u32 fpid DESCRIPTION("the process that needed memory");
@@ -47,7 +47,7 @@ static u64 pages(struct mm_struct *mm, int kind)
 static int note(struct task_struct *victim)
 {
 	struct mm_struct *mm;
-	struct kill *e;
+	struct oomkill_kill *e;
 
 	if (!bpfnb_wanted_task(victim))
 		return 0;

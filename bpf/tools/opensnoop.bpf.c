@@ -10,7 +10,7 @@
 const volatile bool failed DESCRIPTION("only those that failed") = false;
 const volatile bool full_path DESCRIPTION("relative paths behind the directory that they start from") = false;
 
-struct opening {
+struct opensnoop_opening {
 	ktime_ns_t time;
 	cgroup_id_t cgroup_id HIDDEN;
 	u32 pid, tid, uid;
@@ -23,15 +23,16 @@ struct opening {
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 8 << 20); } events SEC(".maps");
 
-struct room { char bytes[sizeof(struct opening) + BPFNB_PATH + sizeof(path)]; };
+struct opensnoop_room { char bytes[sizeof(struct opensnoop_opening) + BPFNB_PATH + sizeof(path)]; };
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct room);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1);
+	__type(key, u32); __type(value, struct opensnoop_room);
 } scratch SEC(".maps");
 
 static __always_inline int opened(long ret, int dirfd, u64 name, u32 flags)
 {
 	u32 zero = 0, length;
-	struct opening *e;
+	struct opensnoop_opening *e;
 
 	if ((failed && ret >= 0) || !bpfnb_wanted())
 		return 0;

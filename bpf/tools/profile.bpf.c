@@ -6,7 +6,7 @@
 const volatile bool user_only DESCRIPTION("only user stacks") = false;
 const volatile bool kernel_only DESCRIPTION("only kernel stacks, of samples in the kernel") = false;
 
-struct sampled {
+struct profile_sampled {
 	ktime_ns_t time;
 	u32 pid, tid;
 	u32 cpu;
@@ -21,7 +21,7 @@ SEC("perf_event") int sample(struct bpf_perf_event_data *ctx)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	stack_id_t user = -EFAULT, kernel = -EFAULT;
-	struct sampled *e;
+	struct profile_sampled *e;
 
 	if (!(u32)id || !bpfnb_wanted())
 		return 0; /* thread 0 is a CPU that idles */

@@ -6,23 +6,25 @@
 #include <bpfnb/filter.h>
 #include <bpfnb/distribution.h>
 
-struct caller { char comm[16]; u32 pid; u64 address DESCRIPTION("where the interpreter returns to"); };
+struct pycalls_caller { char comm[16]; u32 pid; u64 address DESCRIPTION("where the interpreter returns to"); };
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 65536); __type(key, struct caller); __type(value, struct bpfnb_sum);
+	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 65536);
+	__type(key, struct pycalls_caller); __type(value, struct bpfnb_sum);
 } counts SEC(".maps");
 
 #ifdef LATENCY
-struct place { u64 thread, stack; };
-struct call { u64 address, start; };
+struct pycalls_place { u64 thread, stack; };
+struct pycalls_call { u64 address, start; };
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 65536); __type(key, struct place); __type(value, struct call);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 65536);
+	__type(key, struct pycalls_place); __type(value, struct pycalls_call);
 } since SEC(".maps");
 #endif
 
 static void count(u64 address, u64 ns)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct caller caller = {.pid = task->tgid, .address = address};
+	struct pycalls_caller caller = {.pid = task->tgid, .address = address};
 	struct bpfnb_sum *sum, none = {};
 
 	__builtin_memcpy(caller.comm, task->group_leader->comm, sizeof(caller.comm));
@@ -49,8 +51,8 @@ SEC("uprobe/python3:_PyEval_EvalFrameDefault") int evaluated(struct pt_regs *ctx
 	address = PT_REGS_RET(ctx); /* the link register */
 #endif
 #ifdef LATENCY
-	struct place place = {bpf_get_current_pid_tgid(), PT_REGS_SP(ctx)};
-	struct call call = {address, bpf_ktime_get_ns()};
+	struct pycalls_place place = {bpf_get_current_pid_tgid(), PT_REGS_SP(ctx)};
+	struct pycalls_call call = {address, bpf_ktime_get_ns()};
 
 	bpf_map_update_elem(&since, &place, &call, BPF_ANY);
 #else
@@ -68,8 +70,8 @@ SEC("uprobe/python3:_PyEval_EvalFrameDefault") int evaluated(struct pt_regs *ctx
 
 SEC("uretprobe/python3:_PyEval_EvalFrameDefault") int returned(struct pt_regs *ctx)
 {
-	struct place place = {bpf_get_current_pid_tgid(), PT_REGS_SP(ctx) - PUSHED};
-	struct call *call = bpf_map_lookup_elem(&since, &place);
+	struct pycalls_place place = {bpf_get_current_pid_tgid(), PT_REGS_SP(ctx) - PUSHED};
+	struct pycalls_call *call = bpf_map_lookup_elem(&since, &place);
 
 	if (!call)
 		return 0;

@@ -5,9 +5,9 @@
 
 const volatile ns_t min_latency DESCRIPTION("only those that took longer") = 0;
 
-enum kind { direct, memcg, node, compaction };
+enum reclaim_kind { direct, memcg, node, compaction };
 
-struct stall {
+struct reclaim_stall {
 	ktime_ns_t time DESCRIPTION("when it began");
 	cgroup_id_t cgroup_id HIDDEN;
 	ns_t latency;
@@ -15,7 +15,7 @@ struct stall {
 	u32 pid;
 	u32 tid;
 	u32 uid;
-	enum kind kind DESCRIPTION("direct: of the machine; memcg: of a cgroup at its limit; node: of a NUMA node");
+	enum reclaim_kind kind DESCRIPTION("direct: of the machine; memcg: of a cgroup at its limit; node: of a NUMA node");
 	s32 order DESCRIPTION("2^order pages were wanted in a row; of compaction not known: -1");
 	s32 result DESCRIPTION("what became of a compaction");
 	char comm[16];
@@ -23,29 +23,29 @@ struct stall {
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } events SEC(".maps");
 
-struct stall_key { u64 thread; u64 kind; };
-struct start { u64 time; s64 order; };
+struct reclaim_stall_key { u64 thread; u64 kind; };
+struct reclaim_start { u64 time; s64 order; };
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 10240);
-	__type(key, struct stall_key); __type(value, struct start);
+	__type(key, struct reclaim_stall_key); __type(value, struct reclaim_start);
 } starts SEC(".maps");
 
-static int begin(enum kind kind, int order)
+static int begin(enum reclaim_kind kind, int order)
 {
-	struct stall_key key = {bpf_get_current_pid_tgid(), kind};
-	struct start start = {bpf_ktime_get_ns(), order};
+	struct reclaim_stall_key key = {bpf_get_current_pid_tgid(), kind};
+	struct reclaim_start start = {bpf_ktime_get_ns(), order};
 
 	if (bpfnb_wanted())
 		bpf_map_update_elem(&starts, &key, &start, BPF_ANY);
 	return 0;
 }
 
-static int end(enum kind kind, u64 reclaimed, int result)
+static int end(enum reclaim_kind kind, u64 reclaimed, int result)
 {
-	struct stall_key key = {bpf_get_current_pid_tgid(), kind};
-	struct start *found = bpf_map_lookup_elem(&starts, &key), start;
+	struct reclaim_stall_key key = {bpf_get_current_pid_tgid(), kind};
+	struct reclaim_start *found = bpf_map_lookup_elem(&starts, &key), start;
 	u64 now = bpf_ktime_get_ns();
-	struct stall *e;
+	struct reclaim_stall *e;
 
 	if (!found)
 		return 0;

@@ -8,10 +8,10 @@ struct cfs_rq___since_6_14 {
 	unsigned int h_nr_runnable;
 } __attribute__((preserve_access_index));
 
-struct look { u32 cpu; u32 length DESCRIPTION("tasks that wait, beside the one that runs"); };
+struct runqlen_look { u32 cpu; u32 length DESCRIPTION("tasks that wait, beside the one that runs"); };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 65536); __type(key, struct look); __type(value, u64);
+	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 65536); __type(key, struct runqlen_look); __type(value, u64);
 } lengths SEC(".maps");
 
 SEC("perf_event") int sampled(void *ctx)
@@ -19,7 +19,7 @@ SEC("perf_event") int sampled(void *ctx)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct rq *rq = task->se.cfs_rq->rq;
 	struct cfs_rq___since_6_14 *fair = (void *)&rq->cfs;
-	struct look look = {.cpu = bpf_get_smp_processor_id(), .length = rq->nr_running};
+	struct runqlen_look look = {.cpu = bpf_get_smp_processor_id(), .length = rq->nr_running};
 	u64 one = 1, *count;
 
 	if (!task->pid || !bpfnb_wanted_task(task))

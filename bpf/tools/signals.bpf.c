@@ -9,9 +9,9 @@ const volatile bool kernel DESCRIPTION("also those that the kernel sends: faults
 const volatile bool failed DESCRIPTION("also calls that sent none: not permitted, no such process") = false;
 
 /* TRACE_SIGNAL_* of include/trace/events/signal.h, and calls that sent none. */
-enum signal_result { delivered, ignored, already_pending, overflow_fail, lose_info, refused };
+enum signals_signal_result { delivered, ignored, already_pending, overflow_fail, lose_info, refused };
 
-struct sent {
+struct signals_sent {
 	ktime_ns_t time;
 	cgroup_id_t cgroup_id HIDDEN;
 	u32 pid DESCRIPTION("the sender");
@@ -20,7 +20,7 @@ struct sent {
 	signal_t sig;
 	u32 tpid DESCRIPTION("the process that it was sent to");
 	u32 ttid DESCRIPTION("its thread, where it was sent to one; else the process again");
-	enum signal_result result;
+	enum signals_signal_result result;
 	errno_t ret DESCRIPTION("why a call sent none");
 	int code HIDDEN DESCRIPTION("si_code: 0 kill, -6 tkill, -1 sigqueue, above 0 the kernel");
 	bool from_kernel DESCRIPTION("the kernel sent it, on its own account");
@@ -37,7 +37,7 @@ SEC("tp_btf/signal_generate")
 int BPF_PROG(generated, int sig, struct kernel_siginfo *info, struct task_struct *task, int group, int result)
 {
 	int code = (u64)info == SEND_SIG_PRIV ? 0x80 : (u64)info ? BPF_CORE_READ(info, si_code) : SI_USER;
-	struct sent *e;
+	struct signals_sent *e;
 
 	if ((signal && sig != signal) || (target && task->tgid != target) || (code > SI_USER && !kernel))
 		return 0;
@@ -59,14 +59,14 @@ int BPF_PROG(generated, int sig, struct kernel_siginfo *info, struct task_struct
 	return 0;
 }
 
-struct call { u32 pid, tid; int sig; };
+struct signals_call { u32 pid, tid; int sig; };
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 10240); __type(key, u64); __type(value, struct call);
+	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 10240); __type(key, u64); __type(value, struct signals_call);
 } calls SEC(".maps");
 
 static int called(int pid, int tid, int sig)
 {
-	struct call call = {.pid = pid, .tid = tid, .sig = sig};
+	struct signals_call call = {.pid = pid, .tid = tid, .sig = sig};
 	u64 thread = bpf_get_current_pid_tgid();
 
 	if (failed && (!signal || sig == signal) && (!target || pid == target) && bpfnb_wanted())
@@ -77,8 +77,8 @@ static int called(int pid, int tid, int sig)
 static int returned(long ret)
 {
 	u64 thread = bpf_get_current_pid_tgid();
-	struct call *call;
-	struct sent *e;
+	struct signals_call *call;
+	struct signals_sent *e;
 
 	if (!failed)
 		return 0;

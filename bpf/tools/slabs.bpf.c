@@ -8,14 +8,14 @@ const volatile bool by_process DESCRIPTION("by process, too") = false;
 /* Linux 6.13: which cache an address is of. */
 extern struct kmem_cache *bpf_get_kmem_cache(u64 address) __ksym __weak;
 
-struct source {
+struct slabs_source {
 	char cache[32];
 	u64 site DESCRIPTION("the code that asked");
 	u32 pid;
 	char comm[16];
 };
 
-struct objects {
+struct slabs_objects {
 	u64 allocs DESCRIPTION("objects that were allocated");
 	u64 bytes UNIT(bytes) FORMAT(bytes) DESCRIPTION("their memory");
 	u64 frees DESCRIPTION("objects that were freed");
@@ -24,13 +24,13 @@ struct objects {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16384);
-	__type(key, struct source); __type(value, struct objects);
+	__type(key, struct slabs_source); __type(value, struct slabs_objects);
 } counts SEC(".maps");
 
-static struct objects *objects_of(const struct kmem_cache *cache, u64 site)
+static struct slabs_objects *objects_of(const struct kmem_cache *cache, u64 site)
 {
-	struct source key = {.site = by_site ? site : 0};
-	struct objects *objects, none = {};
+	struct slabs_source key = {.site = by_site ? site : 0};
+	struct slabs_objects *objects, none = {};
 
 	if (cache)
 		bpf_probe_read_kernel_str(key.cache, sizeof(key.cache), BPF_CORE_READ(cache, name));
@@ -49,7 +49,7 @@ static struct objects *objects_of(const struct kmem_cache *cache, u64 site)
 
 static int allocated(const struct kmem_cache *cache, u64 site, u64 size)
 {
-	struct objects *objects = objects_of(cache, site);
+	struct slabs_objects *objects = objects_of(cache, site);
 
 	if (!objects)
 		return 0;
@@ -60,7 +60,7 @@ static int allocated(const struct kmem_cache *cache, u64 site, u64 size)
 
 static int freed(const struct kmem_cache *cache, u64 site)
 {
-	struct objects *objects = objects_of(cache, site);
+	struct slabs_objects *objects = objects_of(cache, site);
 
 	if (!objects)
 		return 0;

@@ -6,8 +6,8 @@ SEC("iter/unix") int unix_sockets(struct bpf_iter__unix *ctx)
 {
 	struct unix_sock *of = ctx->unix_sk;
 	struct unix_address *address;
-	struct socket_row row;
-	struct holder *holder;
+	struct bpfnb_socket_row row;
+	struct bpfnb_holder *holder;
 	struct sock *sk, *peer;
 
 	if (!of)

@@ -7,12 +7,12 @@ const volatile bool dist DESCRIPTION("how the times are spread") = false;
 const volatile bool cpus DESCRIPTION("each CPU apart") = false;
 
 /* include/linux/interrupt.h; the names of /proc/softirqs. */
-enum vector { HI, TIMER, NET_TX, NET_RX, BLOCK, IRQ_POLL, TASKLET, SCHED, HRTIMER, RCU };
+enum softirqs_vector { HI, TIMER, NET_TX, NET_RX, BLOCK, IRQ_POLL, TASKLET, SCHED, HRTIMER, RCU };
 
-struct kind { enum vector softirq; u32 cpu; u32 slot; };
+struct softirqs_kind { enum softirqs_vector softirq; u32 cpu; u32 slot; };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 16384);
-	__type(key, struct kind); __type(value, struct bpfnb_sum);
+	__type(key, struct softirqs_kind); __type(value, struct bpfnb_sum);
 } slots SEC(".maps");
 
 struct {
@@ -31,7 +31,7 @@ SEC("tp_btf/softirq_entry") int BPF_PROG(entered, u32 vector)
 
 SEC("tp_btf/softirq_exit") int BPF_PROG(left, u32 vector)
 {
-	struct kind kind = {.softirq = vector};
+	struct softirqs_kind kind = {.softirq = vector};
 	u32 zero = 0;
 	u64 *start = bpf_map_lookup_elem(&since, &zero), ns;
 

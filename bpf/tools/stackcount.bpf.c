@@ -8,26 +8,26 @@
 const volatile bool user_only DESCRIPTION("only user stacks") = false;
 const volatile bool kernel_only DESCRIPTION("only kernel stacks") = false;
 
-struct passed {
+struct stackcount_passed {
 	u32 event DESCRIPTION("which of the places");
 	u32 pid;
 	stack_id_t user_stack, kernel_stack;
 	char comm[16];
 };
 
-struct passes {
+struct stackcount_passes {
 	u64 count DESCRIPTION("how often");
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 32768);
-	__type(key, struct passed); __type(value, struct passes);
+	__type(key, struct stackcount_passed); __type(value, struct stackcount_passes);
 } counts SEC(".maps");
 
 static __always_inline int count(void *ctx, u32 event)
 {
-	struct passed key = {.event = event, .user_stack = -EFAULT, .kernel_stack = -EFAULT};
-	struct passes *known, none = {};
+	struct stackcount_passed key = {.event = event, .user_stack = -EFAULT, .kernel_stack = -EFAULT};
+	struct stackcount_passes *known, none = {};
 
 	key.pid = bpf_get_current_pid_tgid() >> 32;
 	bpf_get_current_comm(key.comm, sizeof(key.comm));

@@ -8,13 +8,13 @@
 const volatile bool failed DESCRIPTION("only those that failed") = false;
 const volatile bool full_path DESCRIPTION("relative paths behind the directory that they start from") = false;
 
-enum question { stat, lstat, fstatat, statx, access, faccessat, faccessat2 };
+enum statsnoop_question { stat, lstat, fstatat, statx, access, faccessat, faccessat2 };
 
-struct asked {
+struct statsnoop_asked {
 	ktime_ns_t time;
 	cgroup_id_t cgroup_id HIDDEN;
 	u32 pid, tid, uid;
-	enum question call;
+	enum statsnoop_question call;
 	s32 fd DESCRIPTION("the directory that the path is relative to, or the file itself; -1: the working directory");
 	errno_t err DESCRIPTION("0, or why there is no answer");
 	char comm[16];
@@ -23,15 +23,16 @@ struct asked {
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 8 << 20); } events SEC(".maps");
 
-struct room { char bytes[sizeof(struct asked) + BPFNB_PATH + sizeof(path)]; };
+struct statsnoop_room { char bytes[sizeof(struct statsnoop_asked) + BPFNB_PATH + sizeof(path)]; };
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct room);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1);
+	__type(key, u32); __type(value, struct statsnoop_room);
 } scratch SEC(".maps");
 
-static __always_inline int answered(enum question call, long ret, int dirfd, u64 name)
+static __always_inline int answered(enum statsnoop_question call, long ret, int dirfd, u64 name)
 {
 	u32 zero = 0, length;
-	struct asked *e;
+	struct statsnoop_asked *e;
 
 	if ((failed && ret >= 0) || !bpfnb_wanted())
 		return 0;

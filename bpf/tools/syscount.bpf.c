@@ -11,25 +11,27 @@
 #define TS_COMPAT 2    /* arch/x86/include/asm/thread_info.h */
 #define TIF_32BIT 22   /* arch/arm64/include/asm/thread_info.h */
 
-enum grouping { by_syscall, by_process, by_both };
-const volatile enum grouping by DESCRIPTION("0: a row for each call, 1: for each process, 2: for both") = by_syscall;
+enum syscount_grouping { by_syscall, by_process, by_both };
+const volatile enum syscount_grouping by
+	DESCRIPTION("0: a row for each call, 1: for each process, 2: for both") = by_syscall;
 const volatile bool failed DESCRIPTION("only calls that failed") = false;
 const volatile u32 errno DESCRIPTION("only calls that failed with this error; 0: all") = 0;
 
-struct sum {
+struct syscount_sum {
 	u64 count;
 	u64 errors DESCRIPTION("how many failed");
 	ns_t total DESCRIPTION("from the call to its return, waiting included");
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, CALLS); __type(key, u32); __type(value, struct sum);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, CALLS);
+	__type(key, u32); __type(value, struct syscount_sum);
 } calls SEC(".maps"); /* by number */
 
-struct caller { char comm[16]; u32 pid; syscall_t syscall; };
+struct syscount_caller { char comm[16]; u32 pid; syscall_t syscall; };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 32768);
-	__type(key, struct caller); __type(value, struct sum);
+	__type(key, struct syscount_caller); __type(value, struct syscount_sum);
 } callers SEC(".maps");
 
 #ifdef LATENCY
@@ -87,10 +89,10 @@ static bool begins(struct task_struct *task, u32 number, long ret)
 #endif
 }
 
-static struct sum *sum_of(struct task_struct *task, u32 number)
+static struct syscount_sum *sum_of(struct task_struct *task, u32 number)
 {
-	struct caller caller = {.pid = task->tgid, .syscall = by == by_both ? number : 0};
-	struct sum *sum, none = {};
+	struct syscount_caller caller = {.pid = task->tgid, .syscall = by == by_both ? number : 0};
+	struct syscount_sum *sum, none = {};
 
 	if (by == by_syscall)
 		return bpf_map_lookup_elem(&calls, &number);
@@ -107,7 +109,7 @@ SEC("tp_btf/sys_exit") int BPF_PROG(left, struct pt_regs *regs, long ret)
 	struct task_struct *task = bpf_get_current_task_btf();
 	bool error = ret < 0 && ret >= -MAX_ERRNO;
 	u32 number = number_of(regs);
-	struct sum *sum;
+	struct syscount_sum *sum;
 	u64 ns = 0;
 
 	if (number >= CALLS || begins(task, number, ret) || (failed && !error) || (errno && ret != -(long)errno) ||

@@ -7,17 +7,17 @@
 
 const volatile s32 syscall[CALLS] DESCRIPTION("only these calls, by number") = {[0 ... CALLS - 1] = -1};
 
-struct call { syscall_t syscall; u32 slot; };
+struct syslat_call { syscall_t syscall; u32 slot; };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 16384);
-	__type(key, struct call); __type(value, struct bpfnb_sum);
+	__type(key, struct syslat_call); __type(value, struct bpfnb_sum);
 } slots SEC(".maps");
 
 /* With the thread, so that one that ends within a call leaves nothing behind. */
-struct begun { u64 since; s32 syscall; };
+struct syslat_begun { u64 since; s32 syscall; };
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE); __uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int); __type(value, struct begun);
+	__type(key, int); __type(value, struct syslat_begun);
 } begun SEC(".maps");
 
 static bool asked(s32 number)
@@ -30,7 +30,7 @@ static bool asked(s32 number)
 
 SEC("tp_btf/sys_enter") int BPF_PROG(entered, struct pt_regs *regs, long id)
 {
-	struct begun *now;
+	struct syslat_begun *now;
 
 	if (!asked(id) || !bpfnb_wanted())
 		return 0;
@@ -44,8 +44,8 @@ SEC("tp_btf/sys_enter") int BPF_PROG(entered, struct pt_regs *regs, long id)
 
 SEC("tp_btf/sys_exit") int BPF_PROG(left, struct pt_regs *regs, long ret)
 {
-	struct begun *call = bpf_task_storage_get(&begun, bpf_get_current_task_btf(), NULL, 0);
-	struct call key = {};
+	struct syslat_begun *call = bpf_task_storage_get(&begun, bpf_get_current_task_btf(), NULL, 0);
+	struct syslat_call key = {};
 	u64 ns;
 
 	if (!call || !call->since)

@@ -4,7 +4,7 @@
 #include <bpfnb/row.h>
 #include <bpfnb/sock.h>
 
-struct accept {
+struct tcpaccept_accept {
 	ktime_ns_t time;
 	ns_t wait DESCRIPTION("from the end of the handshake to accept(); 0 where that was not seen");
 	cgroup_id_t cgroup_id HIDDEN;
@@ -43,7 +43,7 @@ SEC("tp_btf/inet_sock_set_state") int BPF_PROG(changed, struct sock *sk, int old
 static int accepted(long fd)
 {
 	u64 key, *since;
-	struct accept *e;
+	struct tcpaccept_accept *e;
 	struct sock *sk;
 
 	if (fd < 0 || !bpfnb_wanted())

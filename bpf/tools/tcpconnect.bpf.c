@@ -17,7 +17,7 @@
 const volatile bool failed DESCRIPTION("only those that failed") = false;
 const volatile u64 min_us DESCRIPTION("only those that took so long") = 0;
 
-struct connect {
+struct tcpconnect_connect {
 	ktime_ns_t time DESCRIPTION("when it was called");
 	ns_t latency DESCRIPTION("from the call to the answer");
 	cgroup_id_t cgroup_id HIDDEN;
@@ -36,13 +36,14 @@ struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } eve
 /* Handshakes, by socket: the row as far as it is known. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE); __uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int); __type(value, struct connect);
+	__type(key, int); __type(value, struct tcpconnect_connect);
 } attempts SEC(".maps");
 
 /* Calls of connect(), by thread. */
-struct call { u64 start, address; int fd; bool begun; };
+struct tcpconnect_call { u64 start, address; int fd; bool begun; };
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 10240); __type(key, u64); __type(value, struct call);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 10240);
+	__type(key, u64); __type(value, struct tcpconnect_call);
 } calls SEC(".maps");
 
 static bool told(u64 latency, int ret)
@@ -53,8 +54,8 @@ static bool told(u64 latency, int ret)
 SEC("tp_btf/inet_sock_set_state") int BPF_PROG(changed, struct sock *sk, int oldstate, int newstate)
 {
 	u64 thread = bpf_get_current_pid_tgid();
-	struct connect *attempt, *e;
-	struct call *call;
+	struct tcpconnect_connect *attempt, *e;
+	struct tcpconnect_call *call;
 
 	if (sk->sk_protocol != IPPROTO_TCP)
 		return 0;
@@ -99,7 +100,7 @@ SEC("tp_btf/inet_sock_set_state") int BPF_PROG(changed, struct sock *sk, int old
 SEC("tp/syscalls/sys_enter_connect") int called(struct trace_event_raw_sys_enter *ctx)
 {
 	u64 thread = bpf_get_current_pid_tgid();
-	struct call call = {.start = bpf_ktime_get_ns(), .address = ctx->args[1], .fd = ctx->args[0]};
+	struct tcpconnect_call call = {.start = bpf_ktime_get_ns(), .address = ctx->args[1], .fd = ctx->args[0]};
 
 	if (bpfnb_wanted())
 		bpf_map_update_elem(&calls, &thread, &call, BPF_ANY);
@@ -107,13 +108,13 @@ SEC("tp/syscalls/sys_enter_connect") int called(struct trace_event_raw_sys_enter
 }
 
 /* A row of a call that began no handshake; the address is the caller's. */
-static void refused(struct call *call, int ret)
+static void refused(struct tcpconnect_call *call, int ret)
 {
 	struct sock *sk = bpfnb_sock_of(call->fd);
 	struct sockaddr_in6 address = {};
 	struct sockaddr_in *four = (void *)&address;
 	u64 latency = bpf_ktime_get_ns() - call->start;
-	struct connect row = {};
+	struct tcpconnect_connect row = {};
 
 	if (!sk || !bpfnb_is_tcp(sk) || !told(latency, ret))
 		return;
@@ -139,7 +140,7 @@ static void refused(struct call *call, int ret)
 SEC("tp/syscalls/sys_exit_connect") int returned(struct trace_event_raw_sys_exit *ctx)
 {
 	u64 thread = bpf_get_current_pid_tgid();
-	struct call *call = bpf_map_lookup_elem(&calls, &thread);
+	struct tcpconnect_call *call = bpf_map_lookup_elem(&calls, &thread);
 	int ret = -ctx->ret;
 
 	if (!call)

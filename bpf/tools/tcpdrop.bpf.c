@@ -7,7 +7,7 @@ const volatile u32 reason DESCRIPTION("only this reason, by its number in enum s
 const volatile u8 protocol DESCRIPTION("only this IP protocol, by number; 0: all") = 0;
 const volatile bool receiver DESCRIPTION("the kernel tells the receiving socket (Linux 6.11)") = false;
 
-struct drop {
+struct tcpdrop_drop {
 	ktime_ns_t time;
 	cgroup_id_t cgroup_id HIDDEN;
 	u32 pid DESCRIPTION("the process of the socket; 0: there is none, or it is not known");
@@ -31,23 +31,23 @@ struct drop {
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } events SEC(".maps");
 
-struct why {
+struct tcpdrop_why {
 	enum skb_drop_reason reason;
 	u32 protocol;
 };
 /* Counts them all, also where the ring buffer has no room. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 4096); __type(key, struct why); __type(value, u64);
+	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 4096); __type(key, struct tcpdrop_why); __type(value, u64);
 } reasons SEC(".maps");
 
-struct headers {
+struct tcpdrop_headers {
 	u8 saddr[16], daddr[16];
 	u16 sport, dport;
 	u8 protocol, flags;
 	u32 len;
 };
 
-static __always_inline void read_headers(struct sk_buff *skb, struct headers *h)
+static __always_inline void read_headers(struct sk_buff *skb, struct tcpdrop_headers *h)
 {
 	unsigned char *at = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);
 	u16 kind = BPF_CORE_READ(skb, protocol), ports[2] = {};
@@ -93,13 +93,13 @@ SEC("tp_btf/kfree_skb") int dropped(u64 *ctx)
 {
 	struct sk_buff *skb = (struct sk_buff *)ctx[0];
 	struct sock *sk = receiver ? (struct sock *)ctx[3] : NULL;
-	struct why why = {.reason = ctx[2]};
+	struct tcpdrop_why why = {.reason = ctx[2]};
 	struct net_device *device;
-	struct owner *owner = NULL;
-	struct headers h = {};
+	struct bpfnb_owner *owner = NULL;
+	struct tcpdrop_headers h = {};
 	u64 *count, one = 1;
 	u32 netns = 0;
-	struct drop *e;
+	struct tcpdrop_drop *e;
 
 	if (reason && why.reason != reason)
 		return 0;

@@ -7,7 +7,7 @@
 #define SOCK_DIRECT
 #include <bpfnb/sock.h>
 
-struct life {
+struct tcplife_life {
 	ktime_ns_t time DESCRIPTION("when it ended");
 	ns_t duration DESCRIPTION("from the first packet to the end");
 	cgroup_id_t cgroup_id HIDDEN;
@@ -38,8 +38,8 @@ SEC("tp_btf/inet_sock_set_state") int BPF_PROG(changed, struct sock *sk, int old
 {
 	struct tcp_sock *tcp = (struct tcp_sock *)sk;
 	u64 now = bpf_ktime_get_ns(), *start;
-	struct owner *owner;
-	struct life *e;
+	struct bpfnb_owner *owner;
+	struct tcplife_life *e;
 
 	if (sk->sk_protocol != IPPROTO_TCP)
 		return 0;

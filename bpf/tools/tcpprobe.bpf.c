@@ -8,7 +8,7 @@
 
 const volatile bool changes DESCRIPTION("only where the congestion window or its threshold changed") = false;
 
-struct tcp_segment {
+struct tcpprobe_tcp_segment {
 	ktime_ns_t time;
 	cgroup_id_t cgroup_id HIDDEN;
 	u64 cookie DESCRIPTION("the socket's number, as ss -e has it");
@@ -34,16 +34,16 @@ struct tcp_segment {
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 8 << 20); } events SEC(".maps");
 
-struct window { u32 cwnd, ssthresh; };
+struct tcpprobe_window { u32 cwnd, ssthresh; };
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE); __uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int); __type(value, struct window);
+	__type(key, int); __type(value, struct tcpprobe_window);
 } seen SEC(".maps");
 
 static bool same(struct sock *sk, struct tcp_sock *tcp)
 {
-	struct window *before = bpf_sk_storage_get(&seen, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	struct window now = {tcp->snd_cwnd, tcp->snd_ssthresh};
+	struct tcpprobe_window *before = bpf_sk_storage_get(&seen, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	struct tcpprobe_window now = {tcp->snd_cwnd, tcp->snd_ssthresh};
 	bool equal;
 
 	if (!before)
@@ -55,9 +55,9 @@ static bool same(struct sock *sk, struct tcp_sock *tcp)
 
 SEC("tp_btf/tcp_probe") int BPF_PROG(probed, struct sock *sk, struct sk_buff *skb)
 {
-	struct owner *owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
+	struct bpfnb_owner *owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
 	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
-	struct tcp_segment *e;
+	struct tcpprobe_tcp_segment *e;
 	u8 offset = 0;
 
 	if (!tcp || !bpfnb_wanted_owner(owner) || !bpfnb_wanted_sock(sk) || (changes && same(sk, tcp)))

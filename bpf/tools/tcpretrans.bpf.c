@@ -8,7 +8,7 @@
 
 const volatile bool count DESCRIPTION("only count, by connection and kind") = false;
 
-enum retransmission {
+enum tcpretrans_retransmission {
 	FAST,       /* acknowledgements tell of a hole */
 	TIMEOUT,    /* nothing was acknowledged in time; and what is sent again until all that was lost then is through */
 	LOSS_PROBE, /* the last segment once more, to provoke an acknowledgement */
@@ -16,7 +16,7 @@ enum retransmission {
 	SYNACK,     /* and its answer */
 };
 
-struct retransmit {
+struct tcpretrans_retransmit {
 	ktime_ns_t time;
 	cgroup_id_t cgroup_id HIDDEN;
 	u64 cookie HIDDEN;
@@ -27,37 +27,38 @@ struct retransmit {
 	u32 uid HIDDEN;
 	u32 segs DESCRIPTION("segments, as the kernel counts them (RetransSegs)");
 	bytes_t bytes DESCRIPTION("data in them");
-	enum retransmission kind;
-	enum tcp_state state;
+	enum tcpretrans_retransmission kind;
+	enum bpfnb_tcp_state state;
 	char comm[16];
 	u8 ip DESCRIPTION("4 or 6");
 };
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } events SEC(".maps");
 
-struct connection {
+struct tcpretrans_connection {
 	u32 pid;
-	enum retransmission kind;
+	enum tcpretrans_retransmission kind;
 	ip_t laddr, raddr;
 	port_t lport, rport;
 	u32 netns HIDDEN;
 	char comm[16];
 	u32 ip HIDDEN;
 };
-struct total { u64 count, segs; bytes_t bytes; ktime_ns_t time DESCRIPTION("of the latest"); };
+struct tcpretrans_total { u64 count, segs; bytes_t bytes; ktime_ns_t time DESCRIPTION("of the latest"); };
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 10240);
-	__type(key, struct connection); __type(value, struct total);
+	__type(key, struct tcpretrans_connection); __type(value, struct tcpretrans_total);
 } counts SEC(".maps");
 
-static int sent_again(const struct sock *sk, struct owner *owner, enum retransmission kind, u32 segs, u32 bytes)
+static int sent_again(const struct sock *sk, struct bpfnb_owner *owner,
+		      enum tcpretrans_retransmission kind, u32 segs, u32 bytes)
 {
 	u64 now = bpf_ktime_get_ns();
-	struct retransmit *e;
+	struct tcpretrans_retransmit *e;
 
 	if (count) {
-		struct total zero = {}, *total;
-		struct connection key = {.kind = kind};
+		struct tcpretrans_total zero = {}, *total;
+		struct tcpretrans_connection key = {.kind = kind};
 
 		bpfnb_endpoints(&key, sk);
 		if (owner) {
@@ -96,9 +97,9 @@ SEC("tp_btf/tcp_retransmit_skb") int BPF_PROG(retransmitted, struct sock *sk, st
 {
 	struct inet_connection_sock *connection = (struct inet_connection_sock *)sk;
 	struct tcp_skb_cb *segment = (struct tcp_skb_cb *)skb->cb;
-	struct owner *owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
+	struct bpfnb_owner *owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
 	u8 state = BPF_CORE_READ_BITFIELD_PROBED(connection, icsk_ca_state);
-	enum retransmission kind = state == TCP_CA_Loss ? TIMEOUT : FAST;
+	enum tcpretrans_retransmission kind = state == TCP_CA_Loss ? TIMEOUT : FAST;
 
 	if (!bpfnb_wanted_owner(owner) || !bpfnb_wanted_sock(sk))
 		return 0;
@@ -111,7 +112,7 @@ SEC("tp_btf/tcp_retransmit_skb") int BPF_PROG(retransmitted, struct sock *sk, st
 
 SEC("tp_btf/tcp_retransmit_synack") int BPF_PROG(answered, struct sock *sk, struct request_sock *request)
 {
-	struct owner *owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
+	struct bpfnb_owner *owner = bpf_sk_storage_get(&owners, sk, NULL, 0);
 	struct sock *half = (struct sock *)request; /* begins as a socket does */
 
 	if (!bpfnb_wanted_owner(owner) || !bpfnb_wanted_sock(half))

@@ -5,10 +5,10 @@
 #define SOCK_DIRECT
 #include <bpfnb/sock.h>
 
-enum grouping { together, by_raddr, by_laddr, by_rport, by_lport, by_connection, by_comm };
-const volatile enum grouping by DESCRIPTION("a histogram for each of these") = together;
+enum tcprtt_grouping { together, by_raddr, by_laddr, by_rport, by_lport, by_connection, by_comm };
+const volatile enum tcprtt_grouping by DESCRIPTION("a histogram for each of these") = together;
 
-struct group {
+struct tcprtt_group {
 	ip_t laddr, raddr;
 	port_t lport, rport;
 	char comm[16];
@@ -17,14 +17,14 @@ struct group {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 32768);
-	__type(key, struct group); __type(value, struct bpfnb_sum);
+	__type(key, struct tcprtt_group); __type(value, struct bpfnb_sum);
 } slots SEC(".maps") UNIT(ns);
 
 SEC("tp_btf/tcp_probe") int BPF_PROG(probed, struct sock *sk)
 {
-	struct owner *owner = NULL;
+	struct bpfnb_owner *owner = NULL;
 	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
-	struct group group = {};
+	struct tcprtt_group group = {};
 	u64 ns;
 
 	if (bpfnb_filtered() || by == by_comm)

@@ -4,7 +4,7 @@
 #define SOCK_DIRECT
 #include <bpfnb/sock.h>
 
-struct change {
+struct tcpstates_change {
 	ktime_ns_t time;
 	ns_t duration DESCRIPTION("time in the old state; 0 where that was not seen to begin");
 	cgroup_id_t cgroup_id HIDDEN;
@@ -14,7 +14,7 @@ struct change {
 	u32 netns HIDDEN;
 	u32 pid DESCRIPTION("whose socket it is; 0: nobody's");
 	u32 uid HIDDEN;
-	enum tcp_state oldstate, newstate;
+	enum bpfnb_tcp_state oldstate, newstate;
 	char comm[16];
 	u8 ip HIDDEN;
 };
@@ -27,8 +27,8 @@ struct {
 
 SEC("tp_btf/inet_sock_set_state") int BPF_PROG(changed, struct sock *sk, int oldstate, int newstate)
 {
-	struct owner *owner;
-	struct change *e;
+	struct bpfnb_owner *owner;
+	struct tcpstates_change *e;
 	u64 now = bpf_ktime_get_ns(), *start;
 
 	if (sk->sk_protocol != IPPROTO_TCP)

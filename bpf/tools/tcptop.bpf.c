@@ -10,13 +10,13 @@
 
 const volatile ns_t interval DESCRIPTION("count each interval by itself; 0: all in one") = 0;
 
-struct use {
+struct tcptop_use {
 	u64 cookie HIDDEN;
 	u32 pid;
 	u32 number HIDDEN; /* of the interval */
 };
 
-struct traffic {
+struct tcptop_traffic {
 	ktime_ns_t time DESCRIPTION("when the interval began; without intervals, the first byte");
 	cgroup_id_t cgroup_id HIDDEN;
 	ip_t laddr, raddr;
@@ -30,12 +30,12 @@ struct traffic {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 65536);
-	__type(key, struct use); __type(value, struct traffic);
+	__type(key, struct tcptop_use); __type(value, struct tcptop_traffic);
 } traffic SEC(".maps");
 
-static __noinline int begin(struct sock *sk, struct use *key)
+static __noinline int begin(struct sock *sk, struct tcptop_use *key)
 {
-	struct traffic first = {};
+	struct tcptop_traffic first = {};
 
 	if (!sk || !key)
 		return 0;
@@ -48,10 +48,10 @@ static __noinline int begin(struct sock *sk, struct use *key)
 	return 0;
 }
 
-static struct traffic *entry_of(struct sock *sk)
+static struct tcptop_traffic *entry_of(struct sock *sk)
 {
-	struct use key = {.cookie = bpf_get_socket_cookie(sk), .pid = bpf_get_current_pid_tgid() >> 32};
-	struct traffic *found;
+	struct tcptop_use key = {.cookie = bpf_get_socket_cookie(sk), .pid = bpf_get_current_pid_tgid() >> 32};
+	struct tcptop_traffic *found;
 
 	if (interval)
 		key.number = bpf_ktime_get_ns() / interval;
@@ -71,7 +71,7 @@ static bool wanted(struct sock *sk, int ret)
 
 static int handed_over(struct sock *sk, int ret)
 {
-	struct traffic *entry;
+	struct tcptop_traffic *entry;
 
 	if (wanted(sk, ret) && (entry = entry_of(sk)))
 		__sync_fetch_and_add(&entry->tx_bytes, ret);
@@ -80,7 +80,7 @@ static int handed_over(struct sock *sk, int ret)
 
 static int was_given(struct sock *sk, int ret, int flags)
 {
-	struct traffic *entry;
+	struct tcptop_traffic *entry;
 
 	if (!(flags & MSG_PEEK) && wanted(sk, ret) && (entry = entry_of(sk)))
 		__sync_fetch_and_add(&entry->rx_bytes, ret);

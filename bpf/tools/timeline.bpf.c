@@ -12,19 +12,19 @@ const volatile bool idle DESCRIPTION("also the times when nothing ran") = false;
 #define DEAD 0x80
 #define NOLOAD 0x400
 
-enum left {
+enum timeline_left {
 	preempted, /* it could go on */
 	sleeping, uninterruptible, idling, stopped, traced, parked, ended,
 };
 
-struct slice {
+struct timeline_slice {
 	ktime_ns_t time DESCRIPTION("when it began to run");
 	ns_t duration;
 	cgroup_id_t cgroup_id HIDDEN;
 	u32 cpu;
 	u32 pid;
 	u32 tid;
-	enum left state DESCRIPTION("why it left the CPU");
+	enum timeline_left state DESCRIPTION("why it left the CPU");
 	char comm[16];
 };
 
@@ -34,7 +34,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, u64);
 } since SEC(".maps"); /* when the CPU began to run what it runs */
 
-static enum left state_of(struct task_struct *task, bool preempt)
+static enum timeline_left state_of(struct task_struct *task, bool preempt)
 {
 	u32 state = task->__state;
 
@@ -57,7 +57,7 @@ int BPF_PROG(switched, bool preempt, struct task_struct *prev, struct task_struc
 	u64 now = bpf_ktime_get_ns(), began;
 	u32 zero = 0;
 	u64 *start = bpf_map_lookup_elem(&since, &zero);
-	struct slice *e;
+	struct timeline_slice *e;
 
 	if (!start)
 		return 0;

@@ -6,21 +6,21 @@
 #include <bpfnb/owners.h>
 #include <bpfnb/packet.h>
 
-enum role { client = 1, server };
+enum udp_role { client = 1, server };
 
 const volatile u16 port DESCRIPTION("only the service at this port; 0: all") = 0;
 
-struct peer {
+struct udp_peer {
 	u32 netns;
 	u32 pid;
 	ip_t laddr DESCRIPTION("the address here");
 	ip_t raddr DESCRIPTION("the peer's address");
 	port_t port DESCRIPTION("the server's port");
-	enum role role DESCRIPTION("of the process: who sends first is the client");
+	enum udp_role role DESCRIPTION("of the process: who sends first is the client");
 	char comm[16];
 };
 
-struct datagrams {
+struct udp_datagrams {
 	u64 tx UNIT(packets) DESCRIPTION("datagrams sent");
 	bytes_t tx_bytes DESCRIPTION("without headers");
 	u64 rx UNIT(packets) DESCRIPTION("datagrams received");
@@ -32,40 +32,42 @@ struct datagrams {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 65536); __type(key, struct peer); __type(value, struct datagrams);
+	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 65536);
+	__type(key, struct udp_peer); __type(value, struct udp_datagrams);
 } peers SEC(".maps");
 
 /* Two ends that talk: who began, and since when an answer is awaited. */
-struct pair {
+struct udp_pair {
 	u32 netns;
 	u8 laddr[16], raddr[16];
 	u16 lport, rport;
 };
-struct question {
+struct udp_question {
 	ktime_ns_t asked; /* 0: answered */
 	u32 role;
 };
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 65536); __type(key, struct pair); __type(value, struct question);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 65536);
+	__type(key, struct udp_pair); __type(value, struct udp_question);
 } questions SEC(".maps");
 
-struct wait_slot {
+struct udp_wait_slot {
 	u32 slot;
 	char comm[16];
 };
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 10240); __type(key, struct wait_slot); __type(value, u64);
+	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 10240); __type(key, struct udp_wait_slot); __type(value, u64);
 } latency SEC(".maps") VIEW(hist, log2, ns);
 
 static __always_inline void count(struct __sk_buff *skb, bool out)
 {
-	struct owner *owner = bpfnb_owner(skb);
-	struct question *question, asks;
-	struct datagrams *sum, none = {};
-	struct wait_slot key = {};
-	struct peer peer = {};
-	struct pair pair = {};
-	struct packet packet;
+	struct bpfnb_owner *owner = bpfnb_owner(skb);
+	struct udp_question *question, asks;
+	struct udp_datagrams *sum, none = {};
+	struct udp_wait_slot key = {};
+	struct udp_peer peer = {};
+	struct udp_pair pair = {};
+	struct bpfnb_packet packet;
 	u64 now, *hits, waited = 0, one = 1;
 
 	if (!owner || !bpfnb_wanted_owner(owner) || !bpfnb_packet(skb, &packet) || packet.protocol != IPPROTO_UDP)

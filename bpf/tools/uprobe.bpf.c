@@ -9,7 +9,7 @@
 #include <bpfnb/matching.h>
 #include <bpfnb/row.h>
 
-struct call {
+struct uprobe_call {
 	ktime_ns_t time;
 	cgroup_id_t cgroup_id HIDDEN;
 	u64 missing DESCRIPTION("a bit for each column whose memory could not be read");
@@ -23,12 +23,13 @@ struct call {
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4 << 20); } events SEC(".maps");
 
-struct place { u64 thread, stack; };
+struct uprobe_place { u64 thread, stack; };
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 10240); __type(key, struct place); __type(value, struct call);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 10240);
+	__type(key, struct uprobe_place); __type(value, struct uprobe_call);
 } calls SEC(".maps");
 
-static const struct call empty;
+static const struct uprobe_call empty;
 
 /* User memory: as it is, else, where sleeping is allowed, after the kernel has brought it in. */
 static __always_inline long get(void *to, u32 size, u64 from)
@@ -71,10 +72,10 @@ static __always_inline u64 stack_of(struct pt_regs *ctx, bool returned)
 #endif
 }
 
-static __always_inline struct call *called(struct pt_regs *ctx, u32 function)
+static __always_inline struct uprobe_call *called(struct pt_regs *ctx, u32 function)
 {
-	struct place place = {bpf_get_current_pid_tgid(), stack_of(ctx, false)};
-	struct call *e;
+	struct uprobe_place place = {bpf_get_current_pid_tgid(), stack_of(ctx, false)};
+	struct uprobe_call *e;
 
 	if (!bpfnb_wanted() || bpf_map_update_elem(&calls, &place, &empty, BPF_ANY))
 		return NULL;
@@ -86,16 +87,16 @@ static __always_inline struct call *called(struct pt_regs *ctx, u32 function)
 	return e;
 }
 
-static __always_inline struct call *returned(struct pt_regs *ctx)
+static __always_inline struct uprobe_call *returned(struct pt_regs *ctx)
 {
-	struct place place = {bpf_get_current_pid_tgid(), stack_of(ctx, true)};
+	struct uprobe_place place = {bpf_get_current_pid_tgid(), stack_of(ctx, true)};
 
 	return bpf_map_lookup_elem(&calls, &place);
 }
 
 static __always_inline void forget(struct pt_regs *ctx, bool returned)
 {
-	struct place place = {bpf_get_current_pid_tgid(), stack_of(ctx, returned)};
+	struct uprobe_place place = {bpf_get_current_pid_tgid(), stack_of(ctx, returned)};
 
 	bpf_map_delete_elem(&calls, &place);
 }

@@ -9,7 +9,7 @@
 #include <bpfnb/row.h>
 #include <bpf/usdt.bpf.h>
 
-struct passage {
+struct usdt_passage {
 	ktime_ns_t time;
 	cgroup_id_t cgroup_id HIDDEN;
 	u64 missing DESCRIPTION("a bit for each column that could not be read");
@@ -23,11 +23,11 @@ struct passage {
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4 << 20); } events SEC(".maps");
 
-static const struct passage empty;
+static const struct usdt_passage empty;
 
-static __always_inline struct passage *passed(u32 probe)
+static __always_inline struct usdt_passage *passed(u32 probe)
 {
-	struct passage *e;
+	struct usdt_passage *e;
 
 	if (!bpfnb_wanted())
 		return NULL;

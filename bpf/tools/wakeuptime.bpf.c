@@ -7,14 +7,14 @@
 const volatile u64 min_block DESCRIPTION("shorter waits are not counted, in microseconds") = 1;
 const volatile u64 max_block DESCRIPTION("nor are longer ones; 0: all are") = 0;
 
-struct waker {
+struct wakeuptime_waker {
 	u32 pid DESCRIPTION("the process that woke the other, or was interrupted by what did");
 	stack_id_t user_stack, kernel_stack;
 	char comm[16];
 	char target[16] DESCRIPTION("the command that it woke");
 };
 
-struct waited {
+struct wakeuptime_waited {
 	ns_t blocked DESCRIPTION("from leaving the CPU to being woken");
 	u64 count DESCRIPTION("how often");
 	ns_t longest DESCRIPTION("the longest of these waits");
@@ -27,13 +27,13 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 32768);
-	__type(key, struct waker); __type(value, struct waited);
+	__type(key, struct wakeuptime_waker); __type(value, struct wakeuptime_waited);
 } wakeups SEC(".maps");
 
 SEC("tp_btf/sched_switch")
 int BPF_PROG(switched, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
-	enum blocked_state state = bpfnb_blocked_state(prev, preempt);
+	enum bpfnb_blocked_state state = bpfnb_blocked_state(prev, preempt);
 	u64 now = bpf_ktime_get_ns();
 	u32 tid = prev->pid;
 
@@ -44,8 +44,8 @@ int BPF_PROG(switched, bool preempt, struct task_struct *prev, struct task_struc
 
 SEC("tp_btf/sched_waking") int BPF_PROG(woken, struct task_struct *task)
 {
-	struct waited zero = {}, *all;
-	struct waker waker = {};
+	struct wakeuptime_waited zero = {}, *all;
+	struct wakeuptime_waker waker = {};
 	u32 tid = task->pid;
 	u64 time, *since = bpf_map_lookup_elem(&away, &tid);
 

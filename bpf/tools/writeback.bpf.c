@@ -5,7 +5,7 @@
 
 const volatile bool empty DESCRIPTION("also rounds that wrote nothing") = false;
 
-struct round {
+struct writeback_round {
 	ktime_ns_t time DESCRIPTION("when it ended");
 	cgroup_id_t cgroup_id HIDDEN;
 	ns_t lat DESCRIPTION("how long it took");
@@ -19,16 +19,17 @@ struct round {
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 20); } events SEC(".maps");
 
-struct begun { u64 since; long pages; };
+struct writeback_begun { u64 since; long pages; };
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 10240); __type(key, u64); __type(value, struct begun);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 10240);
+	__type(key, u64); __type(value, struct writeback_begun);
 } rounds SEC(".maps"); /* by thread */
 
 SEC("tp_btf/writeback_start")
 int BPF_PROG(started, struct bdi_writeback *wb, struct wb_writeback_work *work)
 {
 	u64 thread = bpf_get_current_pid_tgid();
-	struct begun begun = {bpf_ktime_get_ns(), work->nr_pages};
+	struct writeback_begun begun = {bpf_ktime_get_ns(), work->nr_pages};
 
 	if (bpfnb_wanted())
 		bpf_map_update_elem(&rounds, &thread, &begun, BPF_ANY);
@@ -39,8 +40,8 @@ SEC("tp_btf/writeback_written")
 int BPF_PROG(written, struct bdi_writeback *wb, struct wb_writeback_work *work)
 {
 	u64 thread = bpf_get_current_pid_tgid();
-	struct begun *begun = bpf_map_lookup_elem(&rounds, &thread);
-	struct round *e;
+	struct writeback_begun *begun = bpf_map_lookup_elem(&rounds, &thread);
+	struct writeback_round *e;
 
 	if (!begun)
 		return 0;

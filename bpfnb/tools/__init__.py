@@ -1,6 +1,7 @@
 """Ready-made probes: ``t = bpfnb.tools.execsnoop(comm="make")`` starts one, ``t.df`` is its frame.
 
 A tool is ``NAME.py`` here, with one subclass of :class:`~bpfnb.tools.tool.Tool`, beside ``bpf/tools/NAME.bpf.c``.
+The names of its own types begin with its name: all of the kernel's are there too, and each kernel has others.
 :func:`names` lists them, :func:`find` gives one; each is also an attribute of this package, imported on first use.
 """
 

@@ -276,10 +276,10 @@ class Calls:
         lines += defined * early
         discard = "forget(ctx, false)" if self.ends else "bpf_ringbuf_discard(e, 0)"
         if self.ends:
-            lines.append(f"\tstruct call *e = called(ctx, {number});\n")
+            lines.append(f"\tstruct uprobe_call *e = called(ctx, {number});\n")
             lines.append("\tif (!e)\n\t\treturn 0;")
         else:
-            lines.append("\tstruct call *e;\n\n\tif (!bpfnb_wanted())\n\t\treturn 0;")
+            lines.append("\tstruct uprobe_call *e;\n\n\tif (!bpfnb_wanted())\n\t\treturn 0;")
             lines.append("\te = bpf_ringbuf_reserve(&events, sizeof(*e), 0);\n\tif (!e)\n\t\treturn 0;")
             lines.append("\tbpf_probe_read_kernel(e, sizeof(*e), &empty);\n\tbpfnb_row(e);")
             lines.append(f"\te->function = {number};")
@@ -295,7 +295,7 @@ class Calls:
         if self.ends:
             lines += [f'SEC("uretprobe{place}") int {name}_returned(struct pt_regs *ctx)', "{"]
             lines += defined * plan.late
-            lines.append("\tstruct call *e = returned(ctx);\n\n\tif (!e)\n\t\treturn 0;")
+            lines.append("\tstruct uprobe_call *e = returned(ctx);\n\n\tif (!e)\n\t\treturn 0;")
             lines.append("\te->duration = bpf_ktime_get_ns() - e->time;")
             lines += self._reads(plan.result)
             check = f"\tif ({condition})\n\t" if plan.late else ""

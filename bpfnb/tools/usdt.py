@@ -167,7 +167,7 @@ class Usdt(Tool):
         lines = [f'SEC("{section}") int {name}(struct pt_regs *ctx)', "{"]
         lines += [f"\t{one}" for one in passing.definitions]
         lines += [
-            f"\tstruct passage *e = passed({number});",
+            f"\tstruct usdt_passage *e = passed({number});",
             "\tlong value;",
             "",
             "\tif (!e)",

@@ -124,7 +124,7 @@ dbslower mysql    | a MySQL server           | \['pidof', 'mysqld'\]' returned n
 dbstat mysql      | a MySQL server           | \['pidof', 'mysqld'\]' returned non-zero exit status
 drsnoop -d 1      | CONFIG_KALLSYMS_ALL      | no vm_stat or vm_zone_stat in /proc/kallsyms
 ext4slower        | CONFIG_KALLSYMS_ALL      | no ext4_file_operations in /proc/kallsyms
-kvmexit 1         | an Intel host with KVM   | Failed to do precondition check|Tracing KVM
+kvmexit 1         | an Intel host with KVM   | Failed to do precondition check|^Display kvm exit
 llcstat 1         | hardware counters        | Failed to attach to a hardware event|Running for 1 seconds
 mysqld_qslower {cat} | a MySQL server     | USDT failed to instrument|failed to enable probe|Failed to enable
 nfsslower         | module nfs               | no member|incomplete definition of type 'struct nfs_commit_data'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
+from bpfnb.bpf import TOOLS
 from bpfnb.magics.completion import complete
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -313,3 +315,16 @@ def test_a_name_that_is_taken_is_not_overwritten():
         assert shell.user_ns["execsnoop"] == 3
     finally:
         del shell.user_ns["execsnoop"]
+
+
+def test_no_type_of_a_tool_can_have_the_name_of_one_of_some_kernels() -> None:
+    """Kernels differ in the types they have, `struct round` among them: a tool has to compile on all."""
+    defined = re.compile(r"^[ \t]*(?:struct|enum|union)\s+(\w+)[^;{}()=*]*\{", re.M)
+    checked = 0
+    for path in [*TOOLS.glob("*.bpf.c"), *(TOOLS.parent / "include" / "bpfnb").glob("*.h")]:
+        name = path.name.removesuffix(".bpf.c")
+        for type_name in defined.findall(path.read_text()):
+            flavour = "___" in type_name  # of the kernel's own type, for CO-RE
+            assert flavour or type_name.startswith((name, "bpfnb_")), f"{path.name}: {type_name}"
+            checked += 1
+    assert checked > 100

@@ -3,7 +3,7 @@
 #ifndef BPFNB_BLOCKED_H
 #define BPFNB_BLOCKED_H
 
-enum blocked_state {
+enum bpfnb_blocked_state {
 	preempted, /* it could have gone on */
 	interruptible, /* it waits for something that may never come; signals wake it */
 	uninterruptible, /* it waits for a device or a lock of the kernel; signals wait too */
@@ -19,7 +19,7 @@ struct task_struct___until_5_13 {
 } __attribute__((preserve_access_index));
 
 /* Bits of include/linux/sched.h. */
-static __always_inline enum blocked_state bpfnb_blocked_state(struct task_struct *task, bool preempt)
+static __always_inline enum bpfnb_blocked_state bpfnb_blocked_state(struct task_struct *task, bool preempt)
 {
 	u32 state;
 

@@ -5,7 +5,7 @@
  *
  *   SEC("cgroup_skb/egress") int sent(struct __sk_buff *skb)
  *   {
- *       struct owner *owner = bpfnb_owner(skb);
+ *       struct bpfnb_owner *owner = bpfnb_owner(skb);
  *
  *       if (!bpfnb_wanted_owner(owner)) return 1;
  *
@@ -19,7 +19,7 @@
 
 #include <bpfnb/filter.h>
 
-struct owner {
+struct bpfnb_owner {
 	cgroup_id_t cgroup_id;
 	u32 pid, uid;
 	u32 netns;
@@ -29,10 +29,10 @@ struct owner {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE); __uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
-	__type(key, int); __type(value, struct owner);
+	__type(key, int); __type(value, struct bpfnb_owner);
 } owners SEC(".maps");
 
-static __always_inline void bpfnb_note_owner(struct owner *owner, struct task_struct *task)
+static __always_inline void bpfnb_note_owner(struct bpfnb_owner *owner, struct task_struct *task)
 {
 	owner->pid = BPF_CORE_READ(task, tgid);
 	owner->uid = BPF_CORE_READ(task, cred, uid.val);
@@ -48,13 +48,13 @@ static __always_inline bool bpfnb_filtered(void)
 }
 
 /* Whether a socket's process passes the filters; one that nobody is known of passes where there are none. */
-static __always_inline bool bpfnb_wanted_owner(struct owner *owner)
+static __always_inline bool bpfnb_wanted_owner(struct bpfnb_owner *owner)
 {
 	return !bpfnb_filtered() || (owner && owner->wanted);
 }
 
 /* Of a packet's socket; NULL where it has none (forwarded, or not yet looked up) or nobody is known. */
-static __always_inline struct owner *bpfnb_owner(struct __sk_buff *skb)
+static __always_inline struct bpfnb_owner *bpfnb_owner(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
 
@@ -66,7 +66,7 @@ static __always_inline struct owner *bpfnb_owner(struct __sk_buff *skb)
 
 static __always_inline void bpfnb_used_by(struct sock *sk)
 {
-	struct owner *owner;
+	struct bpfnb_owner *owner;
 
 	if (!sk)
 		return;
@@ -77,7 +77,7 @@ static __always_inline void bpfnb_used_by(struct sock *sk)
 
 SEC("cgroup/sock_create") int owner_made(struct bpf_sock *sk)
 {
-	struct owner *owner = bpf_sk_storage_get(&owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	struct bpfnb_owner *owner = bpf_sk_storage_get(&owners, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 
 	if (owner)
 		bpfnb_note_owner(owner, (struct task_struct *)bpf_get_current_task()); /* here _btf came with 5.15 */
@@ -115,7 +115,7 @@ SEC("iter/task_file") int find_owners(struct bpf_iter__task_file *ctx)
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 	struct socket *socket;
-	struct owner *owner;
+	struct bpfnb_owner *owner;
 
 	if (!task || !file)
 		return 0;

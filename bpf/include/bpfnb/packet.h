@@ -2,7 +2,7 @@
 /*
  * The headers of a packet that cgroup_skb and tc programs are given: addresses, ports, how much is in it.
  *
- *   struct packet packet;
+ *   struct bpfnb_packet packet;
  *
  *   if (!bpfnb_packet(skb, &packet)) return 1;          // neither IPv4 nor IPv6
  *
@@ -20,7 +20,7 @@
 #define TH_ACK 0x10
 #define NEXTHDR_HOP 0
 
-struct packet {
+struct bpfnb_packet {
 	u8 saddr[16], daddr[16];
 	u16 sport, dport; /* host order; 0 where there are none */
 	u8 protocol;      /* IPPROTO_* */
@@ -29,7 +29,7 @@ struct packet {
 	u32 payload;      /* bytes behind the headers */
 };
 
-static __always_inline bool bpfnb_packet(struct __sk_buff *skb, struct packet *p)
+static __always_inline bool bpfnb_packet(struct __sk_buff *skb, struct bpfnb_packet *p)
 {
 	u32 length, at;
 

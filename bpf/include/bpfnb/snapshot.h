@@ -15,7 +15,7 @@ const volatile bool only_listening DESCRIPTION("only sockets that wait for other
 
 u32 turn; /* of looking at processes: what was noted in another one is out of date */
 
-struct holder {
+struct bpfnb_holder {
 	u64 cgroup_id;
 	u32 pid, processes, turn;
 	char comm[16];
@@ -24,12 +24,12 @@ struct holder {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE); __uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int); __type(value, struct holder);
+	__type(key, int); __type(value, struct bpfnb_holder);
 } holders SEC(".maps");
 
-enum socket_kind { kind_tcp = 1, kind_udp, kind_unix };
+enum bpfnb_socket_kind { kind_tcp = 1, kind_udp, kind_unix };
 
-struct socket_row {
+struct bpfnb_socket_row {
 	u64 id DESCRIPTION("its address in the kernel");
 	u64 inode;
 	u64 peer_inode DESCRIPTION("of unix sockets");
@@ -57,7 +57,7 @@ SEC("iter/task_file") int find_holders(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
-	struct holder *holder;
+	struct bpfnb_holder *holder;
 	struct socket *socket;
 	bool wanted;
 
@@ -92,7 +92,7 @@ static __always_inline u64 inode_of(struct sock *sk)
 }
 
 /* The row of a socket whose process passes the filters; one without a process passes where there are none. */
-static __always_inline bool begin_row(struct socket_row *row, struct sock *sk, struct holder *holder)
+static __always_inline bool begin_row(struct bpfnb_socket_row *row, struct sock *sk, struct bpfnb_holder *holder)
 {
 	if (holder && holder->turn != turn)
 		holder = NULL;
@@ -112,7 +112,7 @@ static __always_inline bool begin_row(struct socket_row *row, struct sock *sk, s
 }
 
 /* What only whole sockets have: those of half-open and of closed connections do not. */
-static __always_inline void whole_row(struct socket_row *row, struct sock *sk)
+static __always_inline void whole_row(struct bpfnb_socket_row *row, struct sock *sk)
 {
 	row->uid = BPF_CORE_READ(sk, sk_uid.val);
 	row->inode = inode_of(sk);
@@ -123,8 +123,8 @@ static __always_inline void whole_row(struct socket_row *row, struct sock *sk)
 SEC("iter/tcp") int tcp_sockets(struct bpf_iter__tcp *ctx)
 {
 	struct sock_common *common = ctx->sk_common;
-	struct holder *holder = NULL;
-	struct socket_row row;
+	struct bpfnb_holder *holder = NULL;
+	struct bpfnb_socket_row row;
 	struct tcp_sock *tcp;
 	struct sock *sk;
 
@@ -163,8 +163,8 @@ SEC("iter/tcp") int tcp_sockets(struct bpf_iter__tcp *ctx)
 SEC("iter/udp") int udp_sockets(struct bpf_iter__udp *ctx)
 {
 	struct udp_sock *udp = ctx->udp_sk;
-	struct socket_row row;
-	struct holder *holder;
+	struct bpfnb_socket_row row;
+	struct bpfnb_holder *holder;
 	struct sock *sk;
 
 	if (!udp)

@@ -28,7 +28,7 @@ const volatile u32 rnet_mask[4] DESCRIPTION("its mask; all zero: any address");
 const volatile bool rnet_ipv6 DESCRIPTION("only IPv6: networks like ::/0 have IPv4 in them too, as it is written here");
 
 /* The states of a connection by the names that netstat gives them; include/net/tcp_states.h has TCP_ before. */
-enum tcp_state {
+enum bpfnb_tcp_state {
 	ESTABLISHED = 1, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, LISTEN,
 	CLOSING, NEW_SYN_RECV,
 };

@@ -5,10 +5,10 @@
 
 #include <bpfnb/distribution.h>
 
-enum grouping { together, by_comm, by_pid, by_tid, by_cpu };
-const volatile enum grouping by DESCRIPTION("a histogram for each comm, pid, tid or cpu") = together;
+enum bpfnb_grouping { together, by_comm, by_pid, by_tid, by_cpu };
+const volatile enum bpfnb_grouping by DESCRIPTION("a histogram for each comm, pid, tid or cpu") = together;
 
-struct group {
+struct bpfnb_group {
 	char comm[16];
 	u32 pid;
 	u32 tid;
@@ -18,12 +18,12 @@ struct group {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(max_entries, 32768);
-	__type(key, struct group); __type(value, struct bpfnb_sum);
+	__type(key, struct bpfnb_group); __type(value, struct bpfnb_sum);
 } slots SEC(".maps") UNIT(ns);
 
 static __always_inline void bpfnb_add_of(struct task_struct *task, u64 ns)
 {
-	struct group group = {.slot = bpfnb_log2(ns)};
+	struct bpfnb_group group = {.slot = bpfnb_log2(ns)};
 
 	if (by == by_comm || by == by_tid)
 		bpf_probe_read_kernel_str(group.comm, sizeof(group.comm), task->comm);
