@@ -46,7 +46,7 @@ def worker():
 def test_each_request_of_a_direct_run_in_order(disk, worker):
     with (
         Worker() as other,
-        tools.biosnoop(pid=worker.pid) as snoop,
+        tools.biosnoop(pid=worker.pid, disk=disk.name) as snoop,
         tools.biosnoop(disk=disk.name, uid=54321) as nobody,
     ):
         worker.start(RUN.format(seed=1, disk=disk, n=300))
