@@ -7,16 +7,16 @@ compiler inlined is none. One link serves all functions (Linux 6.6), elsewhere o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from bpfnb.tools.places import OPTIONS, Places
-from bpfnb.tools.tool import Load, Tool
+from bpfnb.tools.probed import LeavesOut
+from bpfnb.tools.tool import Load
 
 
-class FuncCount(Tool):
+class FuncCount(LeavesOut):
     family = "user space"
     options = OPTIONS
     stream = "counts"
@@ -28,7 +28,7 @@ class FuncCount(Tool):
 
     def prepare(self) -> Load:
         self.places = Places(self.given, self.filters)
-        self._left_out = self.places.left_out
+        self.left_out = self.places.left_out
         return self.places.load()
 
     def frame(self, raw: pd.DataFrame) -> pd.DataFrame:
@@ -41,15 +41,3 @@ class FuncCount(Tool):
     @property
     def used(self) -> tuple[str, ...]:
         return self.places.used
-
-    @property
-    def left_out(self) -> dict[str, str]:
-        """Functions that the kernel cannot probe, each with the reason."""
-        return self._left_out
-
-    def state(self) -> dict[str, Any]:
-        return {**super().state(), "left_out": self._left_out}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        super().restore(state)
-        self._left_out = {str(name): str(why) for name, why in state["left_out"].items()}

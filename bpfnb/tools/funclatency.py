@@ -8,7 +8,6 @@ about a microsecond). Go's functions cannot be probed where they return. Linux 5
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -16,10 +15,11 @@ import pandas as pd
 from bpfnb.errors import BadValue
 from bpfnb.tools.distribution import Distribution
 from bpfnb.tools.places import OPTIONS, Places
+from bpfnb.tools.probed import LeavesOut
 from bpfnb.tools.tool import Load
 
 
-class FuncLatency(Distribution):
+class FuncLatency(LeavesOut, Distribution):
     family = "user space"
     options = OPTIONS
     groups = ("function",)
@@ -31,7 +31,7 @@ class FuncLatency(Distribution):
     def prepare(self) -> Load:
         super().prepare()
         self.places = Places(self.given, self.filters)
-        self._left_out = self.places.left_out
+        self.left_out = self.places.left_out
         if self.places.target.go:
             raise BadValue(
                 "Go moves its stacks, so a probe where its functions return would crash the program"
@@ -47,15 +47,3 @@ class FuncLatency(Distribution):
     @property
     def used(self) -> tuple[str, ...]:
         return self.places.used
-
-    @property
-    def left_out(self) -> dict[str, str]:
-        """Functions that the kernel cannot probe, each with the reason."""
-        return self._left_out
-
-    def state(self) -> dict[str, Any]:
-        return {**super().state(), "left_out": self._left_out}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        super().restore(state)
-        self._left_out = {str(name): str(why) for name, why in state["left_out"].items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,23 @@ from bpfnb.errors import BadValue
 from bpfnb.kernel import system
 from bpfnb.kernel.binaries import Binary, find_binary
 from bpfnb.tools.filters import FILTERS
+from bpfnb.tools.tool import Tool
 
-__all__ = ["library", "one_pid", "without"]
+__all__ = ["LeavesOut", "library", "one_pid", "without"]
+
+
+class LeavesOut(Tool):
+    """A tool that goes on without some of what it was asked for; ``prepare`` says what."""
+
+    left_out: dict[str, str]
+    """Functions that the kernel cannot probe, or parameters that cannot be read, each with the reason."""
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "left_out": self.left_out}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        super().restore(state)
+        self.left_out = {str(name): str(why) for name, why in state["left_out"].items()}
 
 
 def one_pid(filters: dict[str, Any]) -> int | None:

@@ -16,22 +16,21 @@ stepped through (such as ``lea``; ``push`` and ``endbr`` need not be), most of a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from bpfnb.bpf import TOOLS
 from bpfnb.tools.calls import Calls
-from bpfnb.tools.probed import one_pid
+from bpfnb.tools.probed import LeavesOut, one_pid
 from bpfnb.tools.targets import Target, split, words
-from bpfnb.tools.tool import Load, Option, Tool
+from bpfnb.tools.tool import Load, Option
 
 if TYPE_CHECKING:
     from bpfnb.views import View
 
 
-class Uprobe(Tool):
+class Uprobe(LeavesOut):
     family = "user space"
     rowwise = True
     options = (
@@ -61,23 +60,11 @@ class Uprobe(Tool):
             entry=bool(self.given.get("entry")),
             room=int(self.given.get("max_string", 64)),
         )
-        self._left_out = self.calls.left_out
+        self.left_out = self.calls.left_out
         return Load(attach={"pid": pid} if pid else {})
 
     def text(self) -> str:
         return self.calls.text((TOOLS / "uprobe.bpf.c").read_text())
-
-    @property
-    def left_out(self) -> dict[str, str]:
-        """Parameters that cannot be read, each with the reason."""
-        return self._left_out
-
-    def state(self) -> dict[str, Any]:
-        return {**super().state(), "left_out": self._left_out}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        super().restore(state)
-        self._left_out = {str(name): str(why) for name, why in state["left_out"].items()}
 
     def frame(self, raw: pd.DataFrame) -> pd.DataFrame:
         return self.calls.frame(raw)

@@ -237,12 +237,9 @@ def test_a_snapshot_of_a_machine_with_another_clock_is_made_again():
     assert (folder / "state").stat().st_mtime_ns == again
 
 
-def test_a_snapshot_is_of_one_qemu_kernel_and_agent(tmp_path, monkeypatch):
+def test_a_snapshot_is_of_one_qemu_kernel_and_agent(own_cache, tmp_path, monkeypatch):
     """Whatever of them changes, the snapshot is another; what did not change finds its own again."""
-    (tmp_path / "vm").mkdir()
-    (tmp_path / "vm" / "packages").symlink_to(cache_dir() / "vm" / "packages")
     kernel = kernels.find("6.12")
-    monkeypatch.setenv("BPFNB_CACHE", str(tmp_path))
 
     def of(kernel: kernels.Kernel = kernel) -> Path:
         return template._folder(kernel, initramfs.initramfs(kernel, shares=False), 512, "tcg", 0)
